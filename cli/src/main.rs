@@ -1,0 +1,2 @@
+//! The `marmoset` binary.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `marmoset-executor` binary.
+fn main() {}
