@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Support for the end-to-end tests: the built programs, a scene to run them in, and what they left behind.
+//!
+//! Owns nothing of the product. Called by `tests/tests/*.rs`.
+
+pub mod processes;
+pub mod programs;
+pub mod scene;
+pub mod wait;
+
+pub use scene::{Done, Running, Scene};

@@ -1,0 +1,113 @@
+//! The arrows between crates are those of docs/ARCHITECTURE.md, and no others.
+
+use std::{collections::BTreeMap, fs};
+
+use e2e::programs::tree;
+
+/// Each crate with all that it may use of the workspace.
+const ALLOWED: &[(&str, &str, &[&str])] = &[
+    ("proto", "marmoset-proto", &[]),
+    ("proto/http", "marmoset-http", &["marmoset-proto"]),
+    ("executor/core", "marmoset-executor-core", &["marmoset-proto"]),
+    (
+        "executor",
+        "marmoset-executor",
+        &["marmoset-proto", "marmoset-http", "marmoset-executor-core"],
+    ),
+    ("scheduler/core", "marmoset-scheduler-core", &["marmoset-proto"]),
+    (
+        "scheduler",
+        "marmoset-scheduler",
+        &["marmoset-proto", "marmoset-http", "marmoset-scheduler-core"],
+    ),
+    ("mini", "marmoset-mini", &["marmoset-proto"]),
+    (
+        "cli",
+        "marmoset",
+        &[
+            "marmoset-proto",
+            "marmoset-http",
+            "marmoset-executor",
+            "marmoset-scheduler",
+            "marmoset-mini",
+        ],
+    ),
+];
+
+/// What a core must not reach for: it takes the time as an argument and does no I/O.
+const NOT_IN_A_CORE: &[&str] = &[
+    "tokio::",
+    "Instant::now",
+    "SystemTime::now",
+    "std::net",
+    "std::fs",
+    "std::process",
+    "std::env",
+];
+
+/// Names on the left of the `=` in the manifest's `[dependencies]`.
+fn dependencies(folder: &str) -> Vec<String> {
+    let manifest = fs::read_to_string(tree().join(folder).join("Cargo.toml")).unwrap();
+    manifest
+        .lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['.', '=', ' ']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn crates_use_only_what_the_architecture_allows() {
+    let own: BTreeMap<&str, &&[&str]> =
+        ALLOWED.iter().map(|(_, name, allowed)| (*name, allowed)).collect();
+    for (folder, name, allowed) in ALLOWED {
+        let used = dependencies(folder);
+        assert!(!used.is_empty(), "{name} has no dependencies: is the manifest read rightly?");
+        for dependency in used.iter().filter(|one| own.contains_key(one.as_str())) {
+            assert!(allowed.contains(&dependency.as_str()), "{name} must not use {dependency}");
+        }
+    }
+}
+
+#[test]
+fn cores_and_wire_types_have_no_runtime() {
+    for folder in ["proto", "executor/core", "scheduler/core"] {
+        for forbidden in ["tokio", "reqwest", "axum", "nix", "libc", "tracing-subscriber"] {
+            assert!(!dependencies(folder).contains(&forbidden.to_owned()), "{folder}: {forbidden}");
+        }
+    }
+}
+
+#[test]
+fn cores_reach_for_no_clock_and_no_io() {
+    for folder in ["executor/core/src", "scheduler/core/src"] {
+        let mut files = 0;
+        let mut folders = vec![tree().join(folder)];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                files += 1;
+                let source = fs::read_to_string(&path).unwrap();
+                for (number, line) in source.lines().enumerate() {
+                    let code = line.split("//").next().unwrap_or_default();
+                    for forbidden in NOT_IN_A_CORE {
+                        assert!(
+                            !code.contains(forbidden),
+                            "{}:{}: `{forbidden}`",
+                            path.display(),
+                            number + 1
+                        );
+                    }
+                }
+            }
+        }
+        assert!(files > 0);
+    }
+}

@@ -1,0 +1,97 @@
+//! Bad input gets a message that names the field and what to do, and its exit code.
+
+use std::{io::Write as _, net::TcpListener, thread};
+
+use e2e::Scene;
+
+/// Runs `marmoset run` with `arguments`; asserts the exit code and that each of `words` is on stderr.
+fn refused(code: i32, arguments: &[&str], words: &[&str]) {
+    let scene = Scene::new();
+    let done = scene.marmoset([&["run"], arguments].concat());
+    assert_eq!(done.code(), code, "{arguments:?}\n{}\n{}", done.stdout, done.stderr);
+    for word in words {
+        assert!(done.stderr.contains(word), "{arguments:?}: no `{word}` in:\n{}", done.stderr);
+    }
+    assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
+    scene.assert_deserted();
+}
+
+#[test]
+fn usage_errors_name_the_flag() {
+    refused(64, &[], &["COMMAND"]);
+    refused(64, &["--count", "0", "--", "true"], &["--count"]);
+    refused(64, &["--count", "-3", "--", "true"], &["--count"]);
+    refused(64, &["--count", "3", "--each-line", "x", "--", "true"], &["--count", "--each-line"]);
+    refused(64, &["--cpus", "lots", "--", "true"], &["--cpus"]);
+    refused(64, &["--cpus", "-1", "--", "true"], &["--cpus"]);
+    refused(64, &["--mem", "nan", "--", "true"], &["--mem"]);
+    refused(64, &["--batch", "0", "--", "true"], &["--batch"]);
+    refused(64, &["--timeout", "soon", "--", "true"], &["--timeout"]);
+    refused(64, &["--env", "NOVALUE", "--", "true"], &["--env"]);
+    refused(64, &["--master", "nowhere", "--", "true"], &["--master"]);
+    refused(64, &["--master", "host:99999", "--", "true"], &["--master"]);
+    refused(
+        64,
+        &["--principal", "me", "--master", "127.0.0.1:1", "--", "true"],
+        &["--secret-file"],
+    );
+    refused(64, &["--each-line", "/no/such/file", "--", "true"], &["/no/such/file"]);
+}
+
+#[test]
+fn a_command_that_is_not_there_fails_its_tasks_with_the_reason() {
+    let scene = Scene::new();
+    let done = scene.marmoset(["run", "--json", "--count", "3", "--", "no-such-command-here"]);
+    assert_eq!(done.code(), 1, "{}", done.stderr);
+    let result = done.json();
+    assert_eq!(result["tasks"]["failed"], 3);
+    let message = result["failures"][0]["message"].as_str().unwrap();
+    assert!(message.contains("no-such-command-here") && message.contains("not found"), "{message}");
+}
+
+#[test]
+fn a_command_that_may_not_be_run_fails_its_tasks_with_the_reason() {
+    let scene = Scene::new();
+    let done = scene.marmoset(["run", "--json", "--count", "2", "--", "/etc/passwd"]);
+    assert_eq!(done.code(), 1, "{}", done.stderr);
+    let message = done.json()["failures"][0]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("/etc/passwd"), "{message}");
+    assert!(message.to_lowercase().contains("permission denied"), "{message}");
+}
+
+#[test]
+fn a_port_where_nobody_listens() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    refused(2, &["--master", &free.to_string(), "--", "true"], &[&free.to_string(), "--master"]);
+}
+
+#[test]
+fn a_master_that_is_not_a_master() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let body = "<html>welcome</html>";
+            let _ = write!(
+                stream.unwrap(),
+                "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    refused(2, &["--master", &address, "--", "true"], &[&address, "not a Mesos master"]);
+}
+
+#[test]
+fn a_wait_without_offers_is_explained() {
+    let scene = Scene::new();
+    let mut running =
+        scene.start_marmoset(["run", "--cpus", "100000", "--mem", "16", "--", "true"]);
+    // What was asked, and what was offered.
+    running.wait_for("100000");
+    running.wait_for("offer");
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    let done = running.wait();
+    assert_eq!(done.code(), 130, "{}\n{}", done.stdout, done.stderr);
+    scene.assert_deserted();
+}
