@@ -1,8 +1,12 @@
 //! Compiles the `.proto` files with protox: no `protoc` is needed on the machine.
+//!
+//! Besides prost's types it writes a table of all messages (`schema.rs`): what
+//! JSON, the text format and the check for required fields read.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-use prost::Message as _;
+#[path = "build/schema.rs"]
+mod schema;
 
 const FILES: [&str; 4] = [
     "mesos/v1/mesos.proto",
@@ -12,29 +16,21 @@ const FILES: [&str; 4] = [
 ];
 const INCLUDES: [&str; 1] = ["proto"];
 /// Ids are keys in ordered maps.
-const IDS: [&str; 5] = ["FrameworkID", "AgentID", "ExecutorID", "TaskID", "OfferID"];
+const IDS: [&str; 6] = ["FrameworkID", "AgentID", "ExecutorID", "TaskID", "OfferID", "OperationID"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    let mut documented = protox::compile(FILES, INCLUDES)?;
-    let commented = out.join("commented.bin");
-    fs::write(&commented, documented.encode_to_vec())?;
+    let compiled = protox::compile(FILES, INCLUDES)?;
+    fs::write(out.join("schema.rs"), schema::generate(&compiled)?)?;
 
     let mut config = prost_build::Config::new();
-    config.skip_protoc_run().include_file("packages.rs").bytes(["."]).btree_map(["."]);
+    config.include_file("packages.rs").bytes(["."]).btree_map(["."]);
     for id in IDS {
         config.type_attribute(format!("mesos.v1.{id}"), "#[derive(PartialOrd, Ord)]");
     }
-    prost_reflect_build::Builder::new()
-        .file_descriptor_set_path(&commented)
-        .descriptor_pool("crate::descriptors::POOL")
-        .compile_protos_with_config(config, &FILES, &INCLUDES)?;
-
-    for file in &mut documented.file {
-        file.source_code_info = None;
-    }
-    fs::write(out.join("descriptors.bin"), documented.encode_to_vec())?;
+    config.compile_fds(compiled)?;
     Ok(())
 }

@@ -2,7 +2,19 @@
 //!
 //! Owns messages and their encodings. No I/O, no clock.
 
-pub mod descriptors;
+pub mod codec;
+pub mod duration;
+mod ids;
+pub mod item;
+pub mod json;
+pub mod placeholder;
+pub mod recordio;
+pub mod resources;
+pub mod schema;
+mod state;
+pub mod status;
+pub mod text;
+mod wire;
 
 #[expect(missing_docs, clippy::all, reason = "generated from proto/")]
 mod generated {
@@ -10,3 +22,9 @@ mod generated {
 }
 
 pub use generated::{marmoset, mesos};
+
+/// A message of this crate: what [`codec`], [`json`] and [`text`] work on.
+pub trait Message: prost::Message + Default + Send + Sync + 'static {
+    /// Names, numbers and labels of its fields.
+    const SCHEMA: &'static schema::Message;
+}
