@@ -1,1 +1,28 @@
-//! Placeholder.
+//! An embedded Mesos master and agents for one machine.
+//!
+//! Owns what a scheduler or an executor can observe of a Mesos 1.11 cluster over
+//! its v1 HTTP APIs: real ports, real HTTP, the same statuses, texts and timings.
+//! Master and agents are separate actors that only speak through [`link`], so
+//! each could be a process of its own. Whoever connects cannot tell (and is
+//! never told) that the cluster is a small one.
+//!
+//! Refuses: running tasks itself (executors are processes), persistence of the
+//! master, quota, oversubscription, resource providers.
+//!
+//! Called by the `marmoset` command, by tests, and by anyone who wants a Mesos
+//! cluster inside a test: [`Cluster::start`].
+
+mod agent;
+mod cluster;
+mod config;
+mod faults;
+mod http;
+pub mod link;
+mod master;
+
+pub use cluster::{Cluster, StartError};
+pub use config::{
+    AgentConfig, AgentTimers, ClusterConfig, CommandLine, Credential, Leadership, MasterConfig,
+    MasterTimers,
+};
+pub use faults::{Faults, UpdateFault};
