@@ -5,6 +5,8 @@
 
 mod required;
 
+pub(crate) use required::missing as missing_fields;
+
 use std::fmt;
 
 use bytes::Bytes;

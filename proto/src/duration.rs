@@ -148,7 +148,7 @@ mod tests {
             let duration = Duration::from_nanos(nanos);
             let read = parse(&format(duration)).unwrap();
             // A fraction has 15 to 17 digits.
-            prop_assert!(read.abs_diff(duration) <= duration / 1_000_000_000_000_000 + Duration::from_nanos(1));
+            prop_assert!(read.abs_diff(duration).as_nanos() <= u128::from(nanos) / 1_000_000_000_000_000 + 1);
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Owns messages and their encodings. No I/O, no clock.
 
+use std::fmt;
+
 pub mod codec;
 pub mod duration;
 mod ids;
@@ -24,7 +26,7 @@ mod generated {
 pub use generated::{marmoset, mesos};
 
 /// A message of this crate: what [`codec`], [`json`] and [`text`] work on.
-pub trait Message: prost::Message + Default + Send + Sync + 'static {
+pub trait Message: prost::Message + Default + Clone + PartialEq + fmt::Debug + 'static {
     /// Names, numbers and labels of its fields.
     const SCHEMA: &'static schema::Message;
 }

@@ -142,6 +142,22 @@ impl Field {
     }
 }
 
+impl Kind {
+    /// Whether a value starts with its length, so that it is never packed.
+    pub(crate) fn is_length_delimited(self) -> bool {
+        match self {
+            Self::String | Self::Bytes | Self::Message(_) => true,
+            Self::Bool
+            | Self::Int32
+            | Self::Int64
+            | Self::Uint32
+            | Self::Uint64
+            | Self::Double
+            | Self::Enum(_) => false,
+        }
+    }
+}
+
 impl Enum {
     /// Name of a number.
     pub(crate) fn name_of(&self, number: i32) -> Option<&'static str> {
