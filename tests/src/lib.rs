@@ -2,9 +2,11 @@
 //!
 //! Owns nothing of the product. Called by `tests/tests/*.rs`.
 
+pub mod cluster;
 pub mod processes;
 pub mod programs;
 pub mod scene;
 pub mod wait;
 
+pub use cluster::TestCluster;
 pub use scene::{Done, Running, Scene};
