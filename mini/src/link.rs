@@ -60,6 +60,15 @@ pub enum ToAgent {
         /// The framework.
         framework_id: FrameworkId,
     },
+    /// Tasks the master has on the agent that the agent did not name when it registered again.
+    /// Those it still does not know it answers with TASK_DROPPED (TASK_LOST for a framework that
+    /// is not PARTITION_AWARE), REASON_RECONCILIATION, `Reconciliation: task unknown to the agent`.
+    ReconcileTasks {
+        /// The framework that owns them; the agent may not know it.
+        framework: FrameworkInfo,
+        /// The tasks.
+        tasks: Vec<TaskId>,
+    },
     /// The framework subscribed again or changed: resend the heads of its update streams.
     UpdateFramework {
         /// Its new info.
@@ -82,6 +91,16 @@ pub enum ToAgent {
         executor_id: ExecutorId,
         /// Opaque payload.
         data: Bytes,
+    },
+    /// After a re-registration: tasks the master has on the agent and the agent did not name.
+    ///
+    /// The agent answers for each it does not know with TASK_DROPPED (TASK_LOST
+    /// for a framework that is not partition-aware), `REASON_RECONCILIATION`.
+    Reconcile {
+        /// Owner of the tasks.
+        framework: FrameworkInfo,
+        /// The tasks.
+        tasks: Vec<TaskId>,
     },
 }
 
