@@ -1,1 +1,50 @@
-//! Placeholder.
+//! Decisions of the resident executor, without I/O.
+//!
+//! Owns what the executor does and when: the session with the agent, the life
+//! of tasks and batches, kills, the update ledger, the bounded queue. Refuses
+//! sockets, processes, clocks, randomness and logging: time and seeds are
+//! arguments, everything else is an [`Action`]. Called by the dispatcher of
+//! `marmoset-executor`, and by tests that simulate whole clusters.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | `core` | how the parts below act together |
+//! | `session` | the connection: when to open it, when to give up |
+//! | `ledger` | every update until its acknowledgement |
+//! | `runs` | every process from wish to end, with kills and limits |
+//! | `task`, `batch`, `items`, `results` | Mesos tasks and what they consist of |
+//! | `spec`, `command` | reading and refusing what a task asks for |
+
+mod action;
+mod batch;
+mod command;
+mod config;
+mod core;
+mod ids;
+mod input;
+mod items;
+mod ledger;
+mod note;
+mod random;
+mod results;
+mod runs;
+mod session;
+mod spec;
+mod task;
+mod time;
+
+pub use crate::{
+    action::{Action, Exit, RuntimeKind, Signal, Spawn, Template},
+    command::CommandError,
+    config::{
+        Checkpoint, Config, QueueBounds, REPORT_INTERVAL_MIN, UnknownUpdatePolicy, UpdatePolicy,
+    },
+    core::{Core, WakeReason},
+    ids::{CallId, ConnectionId, GroupId, RunId, UpdateId},
+    input::{Disconnection, Input, RunEvent},
+    items::ItemsError,
+    note::Note,
+    results::REPORT_BYTES_MAX,
+    spec::{IdProblem, SpecError},
+    time::{Now, WallTime},
+};

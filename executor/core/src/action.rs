@@ -1,0 +1,102 @@
+//! What the core asks the edge to do.
+
+use std::sync::Arc;
+
+use marmoset_proto::{
+    marmoset::v1::Item,
+    mesos::v1::{CommandInfo, executor},
+};
+
+use crate::{
+    ids::{CallId, ConnectionId, RunId},
+    note::Note,
+};
+
+/// Something to do, in the order given.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Give up whatever connection there is, open a new one, and send this SUBSCRIBE.
+    Subscribe(ConnectionId, Box<executor::Call>),
+    /// Give up the connection.
+    Disconnect,
+    /// Send an UPDATE. All go over one connection, in the order given.
+    Update(CallId, Box<executor::Call>),
+    /// Start a run; answered by a [`RunEvent`](crate::RunEvent).
+    Spawn(Box<Spawn>),
+    /// Send a signal to the process group and the session of a run that was started.
+    Signal(RunId, Signal),
+    /// Say something to the operator.
+    Note(Note),
+    /// End the process. The last action.
+    Exit(Exit),
+}
+
+/// What a run needs.
+#[derive(Debug, Clone)]
+pub struct Spawn {
+    /// Name of the run in everything that follows.
+    pub run: RunId,
+    /// What all runs of one Mesos task share.
+    pub template: Arc<Template>,
+    /// What the template's placeholders stand for.
+    pub item: Option<Item>,
+    /// Id of the task (ours): MARMOSET_TASK_ID and the name of its folder. A checked file name.
+    pub task: String,
+    /// PORT0, PORT1, ...
+    pub ports: Vec<u16>,
+}
+
+/// The part of a command that does not depend on the item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Template {
+    /// Where it runs.
+    pub runtime: RuntimeKind,
+    /// With placeholders.
+    pub command: CommandInfo,
+    /// MESOS_ALLOCATION_ROLE.
+    pub role: Option<String>,
+}
+
+/// A runtime of this executor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RuntimeKind {
+    /// A subprocess.
+    Process,
+}
+
+impl RuntimeKind {
+    /// All there are.
+    pub const ALL: [Self; 1] = [Self::Process];
+
+    /// The name in `TaskSpec.runtime`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+        }
+    }
+
+    /// Finds a runtime by its name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A signal that ends a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: may be handled.
+    Term,
+    /// SIGKILL: ends it.
+    Kill,
+}
+
+/// Why the executor ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// The agent said SHUTDOWN, or the process was told to end.
+    Ordered,
+    /// The connection to the agent was lost and cannot come back.
+    AgentLost(String),
+    /// The agent will not have us.
+    Refused(String),
+}

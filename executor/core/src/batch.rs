@@ -1,0 +1,225 @@
+//! One batch: which items wait, run, and have ended, and when to report.
+//!
+//! Owns the items, the slots with their ports, and the results that were not
+//! sent. Refuses to know about updates and processes: the core asks it what to
+//! start and whether to report, and tells it how runs ended.
+//!
+//! ```text
+//!   item:   waiting ── a slot is free ──▶ running ── ended ──▶ result ──▶ in a report
+//!              │ taken back                                       ▲
+//!              ├─────────────▶ returned ──▶ in a report           │
+//!              └── killed ────────────────────────────────────────┘
+//! ```
+//!
+//! A batch is over when nothing waits and nothing runs; its terminal update
+//! goes out when the rest of the results fits it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use marmoset_proto::{
+    item,
+    marmoset::v1::Item,
+    mesos::v1::{TaskId, TaskState},
+};
+
+use crate::{
+    action::Spawn,
+    config::REPORT_INTERVAL_MIN,
+    ids::RunId,
+    items::Selection,
+    results::{REPORT_BYTES_MAX, Results, item_result},
+    runs::{KILLED_BEFORE_START, Outcome, Owner, Part, Runs},
+    spec::BatchSpec,
+    time::WallTime,
+};
+
+/// No new item starts while this much waits to be reported: the agent is away.
+const UNREPORTED_BYTES_MAX: usize = 8 * REPORT_BYTES_MAX;
+
+/// A batch that is not over.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    spec: BatchSpec,
+    received: WallTime,
+    slots: Slots,
+    running: BTreeMap<u64, RunId>,
+    results: Results,
+    counts: Counts,
+    /// Whether the whole Mesos task was killed.
+    killed: bool,
+    reported: Option<Instant>,
+    /// Whether somebody waits for the next report.
+    urgent: bool,
+}
+
+/// How the items ended so far.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    finished: u64,
+    failed: u64,
+    killed: u64,
+    returned: u64,
+}
+
+/// Places for runs; each has its ports.
+#[derive(Debug)]
+struct Slots {
+    /// The lowest number that was never used.
+    fresh: u32,
+    width: u32,
+    freed: Vec<u32>,
+}
+
+impl Slots {
+    fn take(&mut self) -> Option<u32> {
+        self.freed.pop().or_else(|| {
+            (self.fresh < self.width).then(|| {
+                self.fresh += 1;
+                self.fresh - 1
+            })
+        })
+    }
+
+    fn free(&mut self, slot: u32) {
+        self.freed.push(slot);
+    }
+}
+
+impl Batch {
+    pub(crate) fn new(spec: BatchSpec, received: WallTime) -> Self {
+        let slots = Slots { fresh: 0, width: spec.width, freed: Vec::new() };
+        Self {
+            spec,
+            received,
+            slots,
+            running: BTreeMap::new(),
+            results: Results::default(),
+            counts: Counts::default(),
+            killed: false,
+            reported: None,
+            urgent: false,
+        }
+    }
+
+    /// How many items have not been started.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.spec.pending.len()
+    }
+
+    /// Queues runs for free slots.
+    pub(crate) fn fill(&mut self, task: &TaskId, grace: Duration, runs: &mut Runs) {
+        while self.results.bytes() < UNREPORTED_BYTES_MAX
+            && !self.spec.pending.is_empty()
+            && let Some(slot) = self.slots.take()
+        {
+            let item = self.spec.pending.next().expect("not empty");
+            let (index, attempt) = (item.index, item.attempt());
+            let part = Part::Item { index, attempt, slot };
+            let owner = Owner { task: task.clone(), part };
+            let run = runs.add(owner, self.spec.limit, grace, |run| self.spawn(run, item, slot));
+            self.running.insert(index, run);
+        }
+    }
+
+    fn spawn(&self, run: RunId, item: Item, slot: u32) -> Spawn {
+        let each = self.spec.ports_each;
+        let first = slot as usize * each;
+        Spawn {
+            run,
+            template: self.spec.template.clone(),
+            task: item::task_id(&self.spec.job, item.index, item.attempt()),
+            item: Some(item),
+            ports: self.spec.ports[first..first + each].to_vec(),
+        }
+    }
+
+    /// Handles the end of one item's run.
+    pub(crate) fn handle_ended(&mut self, index: u64, attempt: u32, slot: u32, outcome: &Outcome) {
+        self.running.remove(&index);
+        self.slots.free(slot);
+        self.record(index, attempt, outcome);
+    }
+
+    /// Marks the whole Mesos task as killed. False if it was before.
+    pub(crate) fn mark_killed(&mut self) -> bool {
+        !std::mem::replace(&mut self.killed, true)
+    }
+
+    /// Ends the selected items that wait, with a result, and names the runs of those that run.
+    pub(crate) fn kill(&mut self, now: WallTime, selection: &Selection) -> Vec<RunId> {
+        self.urgent = true;
+        let taken = self.spec.pending.take(selection);
+        let message = KILLED_BEFORE_START.to_string();
+        let outcome = Outcome::without_process(TaskState::TaskKilled, message, now);
+        for (index, attempt) in taken.indices() {
+            self.record(index, attempt, &outcome);
+        }
+        let running = self.running.iter().filter(|(index, _)| selection.contains(**index));
+        running.map(|(_, run)| *run).collect()
+    }
+
+    /// Gives the selected items back that wait.
+    pub(crate) fn take_back(&mut self, selection: &Selection) {
+        self.urgent = true;
+        let taken = self.spec.pending.take(selection);
+        self.counts.returned += taken.len();
+        for range in taken.to_ranges() {
+            self.results.push_returned(&range);
+        }
+    }
+
+    /// Whether nothing waits and nothing runs.
+    pub(crate) fn is_over(&self) -> bool {
+        self.running.is_empty() && self.spec.pending.is_empty()
+    }
+
+    /// Whether the terminal update can go out: nothing is left, and the rest of the results fits.
+    pub(crate) fn can_end(&self) -> bool {
+        self.is_over() && self.results.is_one_report()
+    }
+
+    /// When a report may go out, if there is something to report.
+    pub(crate) fn report_at(&self, now: Instant, interval: Duration) -> Option<Instant> {
+        let hurry = self.urgent || self.is_over() || !self.results.is_one_report();
+        let interval = if hurry { REPORT_INTERVAL_MIN } else { interval.max(REPORT_INTERVAL_MIN) };
+        (!self.results.is_empty()).then(|| self.reported.map_or(now, |last| last + interval))
+    }
+
+    /// Starts the interval before the next report.
+    pub(crate) fn start_interval(&mut self, now: Instant) {
+        self.reported = Some(now);
+    }
+
+    /// Takes the next report's data.
+    pub(crate) fn take_report(&mut self) -> Bytes {
+        self.urgent = false;
+        self.results.take_report(self.received)
+    }
+
+    /// The state and the message of the terminal update.
+    pub(crate) fn ending(&self) -> (TaskState, String) {
+        let Counts { finished, failed, killed, returned } = self.counts;
+        let state = if self.killed { TaskState::TaskKilled } else { TaskState::TaskFinished };
+        let total = finished + failed + killed + returned;
+        let mut message = format!("{total} items: {finished} finished");
+        for (count, word) in [(failed, "failed"), (killed, "killed"), (returned, "returned")] {
+            if count > 0 {
+                message.push_str(&format!(", {count} {word}"));
+            }
+        }
+        (state, message)
+    }
+
+    fn record(&mut self, index: u64, attempt: u32, outcome: &Outcome) {
+        *match outcome.state {
+            TaskState::TaskFinished => &mut self.counts.finished,
+            TaskState::TaskKilled => &mut self.counts.killed,
+            _ => &mut self.counts.failed,
+        } += 1;
+        self.results.push(&item_result(index, attempt, outcome, self.received));
+    }
+}

@@ -1,0 +1,102 @@
+//! Checks a `CommandInfo` before anything is started.
+
+use marmoset_proto::mesos::v1::{
+    CommandInfo, Environment,
+    environment::{Variable, variable},
+};
+
+/// Why a command cannot be run; reads as the end of a sentence about its field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Nothing to run.
+    #[error("has no `value`: set it to {}", if *.shell { "the text for `/bin/sh -c`" } else { "the program" })]
+    NoValue {
+        /// Whether a shell would read it.
+        shell: bool,
+    },
+    /// Not even the program's name.
+    #[error(
+        "has `shell` false and no `arguments`: they are the whole argv, \
+         the program's name first"
+    )]
+    NoArguments,
+    /// Cannot be handed to a process.
+    #[error("contains a NUL character in `{0}`")]
+    Nul(&'static str),
+    /// Files that nobody would fetch.
+    #[error(
+        "has `uris`, which this executor does not fetch: \
+         put them into `ExecutorInfo.command.uris`"
+    )]
+    Uris,
+    /// Another user than the executor's.
+    #[error("has the `user` `{wanted}`: tasks run as the executor's user, `{own}`")]
+    User {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        own: String,
+    },
+    /// Not the name of a variable.
+    #[error("has an environment variable with the name `{0}`: it is empty or contains `=`")]
+    VariableName(String),
+    /// Nothing to set it to.
+    #[error("has the environment variable `{0}` without a `value`")]
+    VariableValue(String),
+    /// Nobody here can look it up.
+    #[error(
+        "has the environment variable `{0}` of type SECRET, which this executor cannot \
+         resolve: set it on the executor"
+    )]
+    Secret(String),
+}
+
+/// Checks everything that needs no look at the machine.
+pub(crate) fn check(command: &CommandInfo, user: Option<&str>) -> Result<(), CommandError> {
+    let shell = command.shell();
+    match command.value.as_deref() {
+        None => return Err(CommandError::NoValue { shell }),
+        Some("") if !shell => return Err(CommandError::NoValue { shell }),
+        Some(value) if value.contains('\0') => return Err(CommandError::Nul("value")),
+        Some(_) => {}
+    }
+    if !shell && command.arguments.is_empty() {
+        return Err(CommandError::NoArguments);
+    }
+    if command.arguments.iter().any(|argument| argument.contains('\0')) {
+        return Err(CommandError::Nul("arguments"));
+    }
+    if !command.uris.is_empty() {
+        return Err(CommandError::Uris);
+    }
+    match (&command.user, user) {
+        (Some(wanted), Some(own)) if wanted != own => {
+            return Err(CommandError::User { wanted: wanted.clone(), own: own.to_string() });
+        }
+        _ => {}
+    }
+    command.environment.as_ref().map_or(Ok(()), check_environment)
+}
+
+fn check_environment(environment: &Environment) -> Result<(), CommandError> {
+    for Variable { name, value, .. } in &environment.variables {
+        if name.is_empty() || name.contains('=') {
+            return Err(CommandError::VariableName(name.clone()));
+        }
+        if name.contains('\0') || value.as_ref().is_some_and(|value| value.contains('\0')) {
+            return Err(CommandError::Nul("environment"));
+        }
+    }
+    for variable in &environment.variables {
+        match (variable.r#type(), &variable.value) {
+            (variable::Type::Secret, _) => {
+                return Err(CommandError::Secret(variable.name.clone()));
+            }
+            (variable::Type::Value | variable::Type::Unknown, None) => {
+                return Err(CommandError::VariableValue(variable.name.clone()));
+            }
+            (variable::Type::Value | variable::Type::Unknown, Some(_)) => {}
+        }
+    }
+    Ok(())
+}

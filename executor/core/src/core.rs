@@ -1,0 +1,293 @@
+//! The executor's decisions: inputs in, actions out.
+//!
+//! Owns the session, the tasks, the runs and the ledger, and what one means for
+//! the other. Refuses sockets, clocks, files and logging. Called by one
+//! dispatcher, which owns it:
+//!
+//! ```text
+//!   loop {
+//!       while let Some(action) = core.poll_action() { perform(action) }
+//!       wait for an input, at most until core.poll_wake()
+//!       core.handle(now, input)
+//!   }
+//! ```
+//!
+//! ```text
+//!   Serving ── SHUTDOWN, SIGTERM, ERROR, agent lost ──▶ Draining ── nothing left, or too late ──▶ Over
+//! ```
+//!
+//! * **Serving**: takes tasks in.
+//! * **Draining**: everything was killed; waits for ends and acknowledgements (`drain.rs`).
+//! * **Over**: the last action is [`Action::Exit`]; inputs mean nothing any more.
+
+mod connection;
+mod drain;
+mod kill;
+mod tasks;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod traces;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use marmoset_proto::mesos::v1::{
+    TaskId, TaskState, TaskStatus,
+    executor::{Call, call},
+    task_status::{Reason, Source},
+};
+
+use self::drain::Drain;
+use crate::{
+    action::Action,
+    config::{Config, UpdatePolicy},
+    ids::GroupId,
+    input::Input,
+    ledger::{Ledger, Weight},
+    note::Note,
+    random::Random,
+    runs::Runs,
+    session::Session,
+    task::Task,
+    time::Now,
+};
+
+/// How long an update may stay without acknowledgement on a stream that looks alive.
+const ACKNOWLEDGEMENT_LIMIT: Duration = Duration::from_secs(30);
+
+/// The executor, without its hands.
+#[derive(Debug)]
+pub struct Core {
+    config: Config,
+    session: Session,
+    life: Life,
+    /// TASK_KILLING may be sent.
+    killing_state: bool,
+    tasks: BTreeMap<TaskId, Task>,
+    /// How many tasks have not ended.
+    active: usize,
+    /// Tasks without a process so far.
+    waiting: BTreeSet<TaskId>,
+    /// Tasks that are batches and not over.
+    batches: BTreeSet<TaskId>,
+    groups: BTreeMap<GroupId, BTreeSet<TaskId>>,
+    last_group: GroupId,
+    runs: Runs,
+    ledger: Ledger,
+    /// Batches that will report, and when.
+    reports: BTreeSet<(Instant, TaskId)>,
+    random: Random,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+enum Life {
+    Serving,
+    Draining(Drain),
+    Over,
+}
+
+/// What [`Core::poll_wake`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WakeReason {
+    /// The connection is to be opened, or given up.
+    Connection,
+    /// A run is to be signalled.
+    Signal,
+    /// An update is no longer held back.
+    Update,
+    /// A batch is to report.
+    Report,
+    /// An acknowledgement is overdue.
+    Acknowledgement,
+    /// The executor is to end.
+    Exit,
+}
+
+impl Core {
+    /// Starts at `now`; the first action is a SUBSCRIBE.
+    pub fn new(config: Config, now: Now) -> Self {
+        let hold = match config.updates {
+            UpdatePolicy::Coalesce => config.update_hold,
+            UpdatePolicy::All | UpdatePolicy::Terminal => Duration::ZERO,
+        };
+        let mut core = Self {
+            session: Session::new(now.instant, config.checkpoint),
+            life: Life::Serving,
+            killing_state: false,
+            tasks: BTreeMap::new(),
+            active: 0,
+            waiting: BTreeSet::new(),
+            batches: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            last_group: GroupId::default(),
+            runs: Runs::new(config.starting),
+            ledger: Ledger::new(config.updates, hold, config.calls),
+            reports: BTreeSet::new(),
+            random: Random::new(config.seed),
+            actions: VecDeque::new(),
+            config,
+        };
+        core.handle(now, Input::Wake);
+        core
+    }
+
+    /// Takes in what happened. Inputs about connections, calls and runs that are no more are ignored.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match self.life {
+            Life::Serving | Life::Draining(_) => {}
+            Life::Over => return,
+        }
+        match input {
+            Input::Connected(connection) => {
+                if self.session.is_current(connection) {
+                    self.session.handle_connected(now.instant);
+                }
+            }
+            Input::Event(connection, event) => {
+                if self.session.is_current(connection) {
+                    self.handle_event(now, *event);
+                }
+            }
+            Input::Disconnected(connection, cause) => {
+                if self.session.is_current(connection) {
+                    self.handle_disconnected(now, &cause);
+                }
+            }
+            Input::CallDone(call) => _ = self.ledger.call_done(now.instant, call),
+            Input::CallFailed(call, cause) => self.handle_call_failed(now, call, &cause),
+            Input::Run(run, event) => self.handle_run(now, run, event),
+            Input::LauncherDied(reason) => self.handle_launcher_died(now, reason),
+            Input::Terminate => self.handle_terminate(now),
+            Input::Wake => {}
+        }
+        self.wake(now);
+        self.runs.spawn_queued(&mut self.actions);
+        self.send_updates(now);
+        self.check_drained(now);
+    }
+
+    /// Gives the next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When an [`Input::Wake`] is wanted at the latest, and what for.
+    pub fn poll_wake(&self) -> Option<(Instant, WakeReason)> {
+        let (exit, serving) = match &self.life {
+            Life::Serving => (None, true),
+            Life::Draining(drain) => (Some(drain.wake_at()), false),
+            Life::Over => return None,
+        };
+        let overdue = self.ledger.oldest_sent().filter(|_| serving && self.session.is_subscribed());
+        [
+            (self.session.wake_at(), WakeReason::Connection),
+            (self.runs.wake_at(), WakeReason::Signal),
+            (self.ledger.next_release().filter(|_| self.may_send()), WakeReason::Update),
+            (self.reports.first().map(|(at, _)| *at), WakeReason::Report),
+            (overdue.map(|at| at + ACKNOWLEDGEMENT_LIMIT), WakeReason::Acknowledgement),
+            (exit, WakeReason::Exit),
+        ]
+        .into_iter()
+        .filter_map(|(at, reason)| Some((at?, reason)))
+        .min()
+    }
+
+    /// How many Mesos tasks have not ended.
+    pub fn active_tasks(&self) -> usize {
+        self.active
+    }
+
+    /// How many Mesos tasks are in memory: those that have not ended, and those
+    /// whose last update is not acknowledged.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn wake(&mut self, now: Now) {
+        self.wake_session(now);
+        self.runs.wake(now, &mut self.actions);
+        while let Some((at, task)) = self.reports.first().cloned()
+            && at <= now.instant
+        {
+            self.reports.pop_first();
+            self.settle(now, &task);
+        }
+    }
+
+    /// Adds an update to the ledger.
+    fn update(&mut self, now: Now, task: &TaskId, weight: Weight, content: Content) {
+        if !self.ledger.wants(weight) {
+            return;
+        }
+        let id = self.random.update_id();
+        let status = TaskStatus {
+            task_id: task.clone(),
+            state: content.state.into(),
+            message: content.message,
+            source: Some(Source::Executor.into()),
+            reason: content.reason.map(Into::into),
+            data: content.data,
+            timestamp: Some(now.wall.as_seconds()),
+            uuid: Some(bytes::Bytes::copy_from_slice(id.0.as_bytes())),
+            ..TaskStatus::default()
+        };
+        self.ledger.add(now.instant, id, status, weight);
+    }
+
+    fn send_updates(&mut self, now: Now) {
+        while self.may_send()
+            && let Some((id, status)) = self.ledger.poll_call(now.instant)
+        {
+            let call = Call {
+                r#type: Some(call::Type::Update.into()),
+                update: Some(call::Update { status }),
+                ..self.empty_call()
+            };
+            self.actions.push_back(Action::Update(id, Box::new(call)));
+        }
+    }
+
+    /// After the stream is gone for good, the agent may still take last updates.
+    fn may_send(&self) -> bool {
+        self.session.is_subscribed()
+            || self.session.is_closed() && matches!(self.life, Life::Draining(_))
+    }
+
+    fn empty_call(&self) -> Call {
+        Call {
+            executor_id: self.config.executor_id.clone(),
+            framework_id: self.config.framework_id.clone(),
+            ..Call::default()
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.actions.push_back(Action::Note(note));
+    }
+}
+
+/// What differs from update to update.
+#[derive(Debug)]
+struct Content {
+    state: TaskState,
+    message: Option<String>,
+    reason: Option<Reason>,
+    data: Option<bytes::Bytes>,
+}
+
+impl From<TaskState> for Content {
+    fn from(state: TaskState) -> Self {
+        Self { state, message: None, reason: None, data: None }
+    }
+}

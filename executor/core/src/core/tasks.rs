@@ -1,0 +1,290 @@
+//! Tasks come, run, report and end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use marmoset_proto::{
+    marmoset::v1::Report,
+    mesos::v1::{TaskId, TaskInfo, TaskState, task_status::Reason},
+};
+use prost::Message as _;
+
+use super::{Content, Core, Life};
+use crate::{
+    action::Spawn,
+    batch::Batch,
+    ids::{GroupId, RunId},
+    input::RunEvent,
+    ledger::Weight,
+    note::Note,
+    results::item_result,
+    runs::{Change, Outcome, Owner, Part},
+    spec::{self, Work},
+    task::{Body, Progress, Stage, Task},
+    time::Now,
+};
+
+/// A refusal may quote what was given; an update does not repeat all of it.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+impl Core {
+    /// Takes in the tasks of a LAUNCH or a LAUNCH_GROUP.
+    pub(super) fn launch(&mut self, now: Now, tasks: Vec<TaskInfo>, group: Option<GroupId>) {
+        let mut fresh = Vec::new();
+        for info in tasks {
+            let reason = match self.life {
+                Life::Serving if !self.tasks.contains_key(&info.task_id) => {
+                    fresh.push(info);
+                    continue;
+                }
+                Life::Serving => "it is here already",
+                Life::Draining(_) | Life::Over => "the executor is about to end",
+            };
+            self.note(Note::LaunchIgnored { task: info.task_id, reason });
+        }
+        let full = self.queue_full(fresh.len());
+        let ids = fresh.iter().map(|info| info.task_id.clone()).collect::<Vec<_>>();
+        if let Some(group) = group {
+            self.groups.insert(group, ids.iter().cloned().collect());
+        }
+        for info in fresh {
+            self.take_in(now, info, group, full.clone());
+        }
+        // A member that was refused takes the others with it, once all are here.
+        for id in ids {
+            self.check_group(now, &id);
+        }
+    }
+
+    fn queue_full(&self, more: usize) -> Option<String> {
+        let bound = self.config.queue.tasks;
+        (self.waiting.len() + more > bound).then(|| {
+            format!(
+                "the executor's queue is full: {} tasks wait to be started and `--queue` allows {bound}",
+                self.waiting.len()
+            )
+        })
+    }
+
+    fn items_full(&self, more: u64) -> Option<String> {
+        let bound = self.config.queue.items;
+        let waiting = self
+            .batches
+            .iter()
+            .filter_map(|id| match &self.tasks.get(id)?.stage {
+                Stage::Active(_, Body::Batch(batch)) => Some(batch.waiting()),
+                Stage::Active(_, Body::Single { .. }) | Stage::Ended => None,
+            })
+            .sum::<u64>();
+        (more > bound.saturating_sub(waiting)).then(|| {
+            format!(
+                "the executor's queue is full: {waiting} items wait to be started, the batch has \
+                 {more}, and `--queue-items` allows {bound}"
+            )
+        })
+    }
+
+    fn take_in(&mut self, now: Now, info: TaskInfo, group: Option<GroupId>, full: Option<String>) {
+        let id = info.task_id.clone();
+        let grace = info
+            .kill_policy
+            .and_then(|policy| policy.grace_period)
+            .map_or(self.config.kill_grace, |grace| grace.to_duration());
+        let (stage, refusal) = match self.prepare(now, &info, grace, full) {
+            Ok(body) => (Stage::Active(Progress::Waiting, body), None),
+            Err(refusal) => (Stage::Ended, Some(refusal)),
+        };
+        for (field, set) in
+            [("health_check", info.health_check.is_some()), ("check", info.check.is_some())]
+        {
+            if set && refusal.is_none() {
+                self.note(Note::NotHonoured { task: id.clone(), field });
+            }
+        }
+        let info = Some(Box::new(info));
+        self.tasks.insert(id.clone(), Task { info, received: now.wall, group, grace, stage });
+        match refusal {
+            None => {
+                self.active += 1;
+                self.waiting.insert(id.clone());
+                self.update(now, &id, Weight::Light, TaskState::TaskStarting.into());
+                self.settle(now, &id);
+            }
+            Some(Refusal { state, message }) => {
+                let message = clipped(message);
+                let reason = (state == TaskState::TaskError).then_some(Reason::TaskInvalid);
+                self.note(Note::TaskRefused { task: id.clone(), message: message.clone() });
+                let content = Content { state, message: Some(message), reason, data: None };
+                self.update(now, &id, Weight::Terminal, content);
+            }
+        }
+    }
+
+    fn prepare(
+        &mut self,
+        now: Now,
+        info: &TaskInfo,
+        grace: Duration,
+        full: Option<String>,
+    ) -> Result<Body, Refusal> {
+        let id = &info.task_id;
+        let work = spec::read(info, self.config.user.as_deref())
+            .map_err(|error| Refusal { state: TaskState::TaskError, message: error.to_string() })?;
+        let full = full.or_else(|| match &work {
+            Work::Single(_) => None,
+            Work::Batch(batch) => self.items_full(batch.pending.len()),
+        });
+        if let Some(message) = full {
+            return Err(Refusal { state: TaskState::TaskFailed, message });
+        }
+        let items = match &work {
+            Work::Single(_) => 1,
+            Work::Batch(batch) => batch.pending.len(),
+        };
+        self.note(Note::TaskReceived { task: id.clone(), items });
+        Ok(match work {
+            Work::Single(single) => {
+                let (index, attempt) =
+                    single.item.as_ref().map_or((0, 0), |item| (item.index, item.attempt()));
+                let owner = Owner { task: id.clone(), part: Part::Whole };
+                let run = self.runs.add(owner, single.limit, grace, |run| Spawn {
+                    run,
+                    template: single.template,
+                    item: single.item,
+                    task: id.value.clone(),
+                    ports: single.ports,
+                });
+                Body::Single { run, index, attempt }
+            }
+            Work::Batch(spec) => {
+                self.batches.insert(id.clone());
+                Body::Batch(Box::new(Batch::new(spec, now.wall)))
+            }
+        })
+    }
+
+    /// Handles what a runtime says about a run.
+    pub(super) fn handle_run(&mut self, now: Now, run: RunId, event: RunEvent) {
+        let event = match event {
+            RunEvent::Refused { message, at } => {
+                RunEvent::Refused { message: clipped(message), at }
+            }
+            other @ (RunEvent::Started { .. } | RunEvent::Exited { .. }) => other,
+        };
+        match self.runs.handle(now, run, event, &mut self.actions) {
+            None => {}
+            Some((owner, Change::Started)) => self.handle_started(now, &owner.task),
+            Some((owner, Change::Ended(outcome))) => self.handle_ended(now, &owner, outcome),
+        }
+    }
+
+    pub(super) fn handle_launcher_died(&mut self, now: Now, reason: String) {
+        let runs = self.runs.at_runtime();
+        self.note(Note::LauncherDied { reason: reason.clone(), runs });
+        for (owner, outcome) in self.runs.lose_all(now, &clipped(reason)) {
+            self.handle_ended(now, &owner, outcome);
+        }
+    }
+
+    fn handle_started(&mut self, now: Now, id: &TaskId) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let Stage::Active(progress @ Progress::Waiting, body) = &mut task.stage else { return };
+        *progress = Progress::Running;
+        if let Body::Batch(batch) = body {
+            batch.start_interval(now.instant);
+        }
+        self.waiting.remove(id);
+        self.update(now, id, Weight::Light, TaskState::TaskRunning.into());
+    }
+
+    /// Handles the end of a run.
+    pub(super) fn handle_ended(&mut self, now: Now, owner: &Owner, outcome: Outcome) {
+        let Some(task) = self.tasks.get_mut(&owner.task) else { return };
+        let received = task.received;
+        match (&mut task.stage, owner.part) {
+            (Stage::Active(_, Body::Batch(batch)), Part::Item { index, attempt, slot }) => {
+                batch.handle_ended(index, attempt, slot, &outcome);
+                self.settle(now, &owner.task);
+            }
+            (&mut Stage::Active(_, Body::Single { index, attempt, .. }), Part::Whole) => {
+                let report = Report {
+                    received_us: Some(received.0),
+                    results: vec![item_result(index, attempt, &outcome, received)],
+                    returned: Vec::new(),
+                };
+                let content = Content {
+                    state: outcome.state,
+                    message: Some(outcome.message()),
+                    reason: outcome.reason,
+                    data: Some(Bytes::from(report.encode_to_vec())),
+                };
+                self.end_task(now, &owner.task, content);
+            }
+            (Stage::Active(_, Body::Single { .. }), Part::Item { .. })
+            | (Stage::Active(_, Body::Batch(_)), Part::Whole)
+            | (Stage::Ended, Part::Whole | Part::Item { .. }) => {}
+        }
+    }
+
+    /// Starts, reports and ends whatever a batch is ready for.
+    pub(super) fn settle(&mut self, now: Now, id: &TaskId) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let Stage::Active(_, Body::Batch(batch)) = &mut task.stage else { return };
+        batch.fill(id, task.grace, &mut self.runs);
+        if batch.can_end() {
+            let (state, message) = batch.ending();
+            let data = Some(batch.take_report());
+            let content = Content { state, message: Some(message), reason: None, data };
+            return self.end_task(now, id, content);
+        }
+        // The next report waits for the acknowledgement of the last one.
+        let Some(at) = batch.report_at(now.instant, self.config.report_interval) else { return };
+        if self.ledger.has_report(id) {
+            return;
+        }
+        if at > now.instant {
+            self.reports.insert((at, id.clone()));
+            return;
+        }
+        batch.start_interval(now.instant);
+        let data = Some(batch.take_report());
+        // Room for results may have been what held the batch back.
+        batch.fill(id, task.grace, &mut self.runs);
+        let content = Content { data, ..TaskState::TaskRunning.into() };
+        self.update(now, id, Weight::Results, content);
+    }
+
+    /// Writes the terminal update.
+    fn end_task(&mut self, now: Now, id: &TaskId, content: Content) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.stage = Stage::Ended;
+        self.active -= 1;
+        self.waiting.remove(id);
+        self.batches.remove(id);
+        let message = content.message.clone().unwrap_or_default();
+        let state = content.state.as_str_name();
+        self.note(Note::TaskEnded { task: id.clone(), state, message });
+        let finished = content.state == TaskState::TaskFinished;
+        self.update(now, id, Weight::Terminal, content);
+        if finished {
+            self.leave_group(id);
+        } else {
+            self.check_group(now, id);
+        }
+    }
+}
+
+/// Why a task does not run, and the state that says so.
+struct Refusal {
+    state: TaskState,
+    message: String,
+}
+
+fn clipped(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|at| message.is_char_boundary(*at));
+        message.truncate(end.unwrap_or(0));
+        message.push_str("...");
+    }
+    message
+}

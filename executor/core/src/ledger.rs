@@ -1,0 +1,315 @@
+//! The update ledger: every status update from its creation to its acknowledgement.
+//!
+//! Owns the updates, their order, and who is sent next. Refuses to know what a
+//! task is: it sees ids, and whether an update is the last one. Called by the
+//! core, which turns what is polled here into UPDATE calls and SUBSCRIBEs.
+//!
+//! ```text
+//!                   hold is over             polled               call done
+//!   add ──▶ Held ─────────────────▶ Ready ─────────▶ Calling ───────────────▶ Sent
+//!            │                        │                 │    call failed       │
+//!            │ a later update         │ a later update  │   or disconnected    │
+//!            ▼ of the same task       ▼                 └──────────────────────┤
+//!          dropped                  dropped                                    │ acknowledged
+//!                                                                              ▼
+//!   every place ── a SUBSCRIBE is made ──▶ Sent                             removed
+//! ```
+//!
+//! * **Held**: may be dropped, and waits a moment for that to happen.
+//! * **Ready**: goes out with the next free call. May still be dropped.
+//! * **Calling**: given to the edge. From here on the agent may know it: it stays.
+//! * **Sent**: the agent may have it, and has not said so.
+//!
+//! Only an update without results is ever dropped, and only under
+//! [`UpdatePolicy::Coalesce`]. Updates of one task leave in the order they came.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use marmoset_proto::mesos::v1::{TaskId, TaskStatus, executor::call};
+
+use crate::{
+    config::UpdatePolicy,
+    ids::{CallId, UpdateId},
+};
+
+/// Position in the order of creation.
+type Seq = u64;
+
+/// What may be dropped, and what comes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// Says a state and nothing else.
+    Light,
+    /// Carries results.
+    Results,
+    /// The last update of its task.
+    Terminal,
+}
+
+/// An acknowledgement, as the ledger sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acknowledged {
+    /// No such update of that task waits.
+    Unknown,
+    /// An update that others follow.
+    Earlier,
+    /// The last one: the task may be forgotten.
+    Last,
+}
+
+/// All updates that are not acknowledged.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    policy: UpdatePolicy,
+    hold: Duration,
+    width: usize,
+    last: Seq,
+    last_call: CallId,
+    entries: BTreeMap<Seq, Entry>,
+    by_id: BTreeMap<UpdateId, Seq>,
+    /// Each task's updates in their order.
+    by_task: BTreeMap<TaskId, VecDeque<Seq>>,
+    held: BTreeSet<(Instant, Seq)>,
+    /// May name entries that are gone or were sent by a SUBSCRIBE.
+    ready: VecDeque<Seq>,
+    calls: BTreeMap<CallId, Seq>,
+    /// Entries in `Sent` that are still trusted to be acknowledged.
+    trusted: BTreeSet<(Instant, Seq)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: UpdateId,
+    status: TaskStatus,
+    weight: Weight,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Held { until: Instant },
+    Ready,
+    Calling,
+    Sent { trusted: Option<Instant> },
+}
+
+impl Ledger {
+    pub(crate) fn new(policy: UpdatePolicy, hold: Duration, width: usize) -> Self {
+        Self {
+            policy,
+            hold,
+            width: width.max(1),
+            last: 0,
+            last_call: CallId::default(),
+            entries: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            by_task: BTreeMap::new(),
+            held: BTreeSet::new(),
+            ready: VecDeque::new(),
+            calls: BTreeMap::new(),
+            trusted: BTreeSet::new(),
+        }
+    }
+
+    /// Whether an update of this weight would be sent at all.
+    pub(crate) fn wants(&self, weight: Weight) -> bool {
+        match (self.policy, weight) {
+            (UpdatePolicy::Terminal, Weight::Light) => false,
+            (UpdatePolicy::Terminal, Weight::Results | Weight::Terminal)
+            | (UpdatePolicy::All | UpdatePolicy::Coalesce, _) => true,
+        }
+    }
+
+    /// Takes an update in, and drops those that it makes superfluous.
+    pub(crate) fn add(&mut self, now: Instant, id: UpdateId, status: TaskStatus, weight: Weight) {
+        let task = status.task_id.clone();
+        if self.policy == UpdatePolicy::Coalesce {
+            self.drop_superseded(&task);
+        }
+        self.last += 1;
+        let seq = self.last;
+        let place = match (self.policy, weight) {
+            (UpdatePolicy::Coalesce, Weight::Light) if !self.hold.is_zero() => {
+                let until = now + self.hold;
+                self.held.insert((until, seq));
+                Place::Held { until }
+            }
+            (_, Weight::Light | Weight::Results | Weight::Terminal) => {
+                self.ready.push_back(seq);
+                Place::Ready
+            }
+        };
+        self.by_id.insert(id, seq);
+        self.by_task.entry(task).or_default().push_back(seq);
+        self.entries.insert(seq, Entry { id, status, weight, place });
+    }
+
+    /// Gives the next update to send, if a call is free.
+    pub(crate) fn poll_call(&mut self, now: Instant) -> Option<(CallId, TaskStatus)> {
+        self.release(now);
+        if self.calls.len() >= self.width {
+            return None;
+        }
+        while let Some(seq) = self.ready.pop_front() {
+            let Some(entry) = self.entries.get_mut(&seq) else { continue };
+            if entry.place == Place::Ready {
+                entry.place = Place::Calling;
+                let call = self.last_call.next();
+                self.calls.insert(call, seq);
+                return Some((call, entry.status.clone()));
+            }
+        }
+        None
+    }
+
+    /// The agent took the call. False if nobody waits for that any more.
+    pub(crate) fn call_done(&mut self, now: Instant, call: CallId) -> bool {
+        let Some(seq) = self.calls.remove(&call) else { return false };
+        self.mark_sent(now, seq);
+        true
+    }
+
+    /// Nobody will hear of the calls that are on their way. Their updates stay.
+    pub(crate) fn forget_calls(&mut self, now: Instant) {
+        for seq in std::mem::take(&mut self.calls).into_values() {
+            self.mark_sent(now, seq);
+        }
+        // The stream is gone: no use in missing acknowledgements.
+        self.trusted.clear();
+        for entry in self.entries.values_mut() {
+            if let Place::Sent { trusted } = &mut entry.place {
+                *trusted = None;
+            }
+        }
+    }
+
+    /// Whether this call is on its way.
+    pub(crate) fn is_calling(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call)
+    }
+
+    /// All updates in the order of their creation, for a SUBSCRIBE: they count as sent.
+    pub(crate) fn for_subscription(&mut self, now: Instant) -> Vec<call::Update> {
+        self.forget_calls(now);
+        self.held.clear();
+        self.ready.clear();
+        self.entries
+            .values_mut()
+            .map(|entry| {
+                entry.place = Place::Sent { trusted: None };
+                call::Update { status: entry.status.clone() }
+            })
+            .collect()
+    }
+
+    /// The agent has taken an update over.
+    pub(crate) fn acknowledge(&mut self, task: &TaskId, id: UpdateId) -> Acknowledged {
+        let Some(&seq) = self.by_id.get(&id) else { return Acknowledged::Unknown };
+        if self.entries[&seq].status.task_id != *task {
+            return Acknowledged::Unknown;
+        }
+        match self.remove(seq) {
+            Weight::Terminal => Acknowledged::Last,
+            Weight::Light | Weight::Results => Acknowledged::Earlier,
+        }
+    }
+
+    /// Whether results of this task were handed out, or are about to be, and not acknowledged.
+    pub(crate) fn has_report(&self, task: &TaskId) -> bool {
+        self.by_task
+            .get(task)
+            .is_some_and(|seqs| seqs.iter().any(|seq| self.entries[seq].weight == Weight::Results))
+    }
+
+    /// How many updates are not acknowledged.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether every update was at least handed out and its call came back.
+    pub(crate) fn is_all_sent(&self) -> bool {
+        self.calls.is_empty()
+            && self.held.is_empty()
+            && !self
+                .ready
+                .iter()
+                .any(|seq| self.entries.get(seq).is_some_and(|entry| entry.place == Place::Ready))
+    }
+
+    /// When the first held update is released.
+    pub(crate) fn next_release(&self) -> Option<Instant> {
+        self.held.first().map(|(at, _)| *at)
+    }
+
+    /// When the oldest update that is trusted to be acknowledged was sent.
+    pub(crate) fn oldest_sent(&self) -> Option<Instant> {
+        self.trusted.first().map(|(at, _)| *at)
+    }
+
+    /// Gives up trust in the oldest: each update raises an alarm once per subscription.
+    pub(crate) fn doubt_oldest(&mut self) -> Option<(TaskId, UpdateId)> {
+        let (_, seq) = self.trusted.pop_first()?;
+        let entry = self.entries.get_mut(&seq)?;
+        entry.place = Place::Sent { trusted: None };
+        Some((entry.status.task_id.clone(), entry.id))
+    }
+
+    fn release(&mut self, now: Instant) {
+        while let Some(&(until, seq)) = self.held.first()
+            && until <= now
+        {
+            self.held.pop_first();
+            let entry = self.entries.get_mut(&seq).expect("held updates exist");
+            entry.place = Place::Ready;
+            self.ready.push_back(seq);
+        }
+    }
+
+    fn mark_sent(&mut self, now: Instant, seq: Seq) {
+        // Acknowledged before the call came back: it is gone already.
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.place = Place::Sent { trusted: Some(now) };
+            self.trusted.insert((now, seq));
+        }
+    }
+
+    fn drop_superseded(&mut self, task: &TaskId) {
+        let Some(seqs) = self.by_task.get(task) else { return };
+        let superseded = seqs
+            .iter()
+            .copied()
+            .filter(|seq| {
+                let entry = &self.entries[seq];
+                entry.weight == Weight::Light
+                    && matches!(entry.place, Place::Held { .. } | Place::Ready)
+            })
+            .collect::<Vec<_>>();
+        for seq in superseded {
+            self.remove(seq);
+        }
+    }
+
+    fn remove(&mut self, seq: Seq) -> Weight {
+        let entry = self.entries.remove(&seq).expect("removed once");
+        self.by_id.remove(&entry.id);
+        match entry.place {
+            Place::Held { until } => _ = self.held.remove(&(until, seq)),
+            Place::Sent { trusted: Some(at) } => _ = self.trusted.remove(&(at, seq)),
+            Place::Ready | Place::Calling | Place::Sent { trusted: None } => {}
+        }
+        let task = &entry.status.task_id;
+        if let Some(seqs) = self.by_task.get_mut(task) {
+            seqs.retain(|other| *other != seq);
+            if seqs.is_empty() {
+                self.by_task.remove(task);
+            }
+        }
+        entry.weight
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,417 @@
+//! Runs: one process each, from the wish for it to its end.
+//!
+//! Owns the life of every run, the queue in front of the runtimes, and the
+//! timers of kills and limits. Refuses to know what a task or an update is: it
+//! tells its caller, the core, how each run ended.
+//!
+//! ```text
+//!             a place is free         Started                 Exited
+//!   Queued ───────────────▶ Starting ────────▶ Running ──────────────────▶ ended
+//!      │                      │ kill: noted       │ kill, limit              ▲
+//!      │ kill                 │                   ▼ (SIGTERM)                │
+//!      ▼                      └─── Started ──▶ Killing ── Exited ────────────┤
+//!    ended                                        │ grace over               │
+//!                                                 └─ (SIGKILL) ── Exited ────┘
+//! ```
+//!
+//! * **Queued**: nobody but the core knows of it. A kill ends it on the spot.
+//! * **Starting**: given to the runtime. A kill waits until the process is there.
+//! * **Running**: its process runs; a limit may be ticking.
+//! * **Killing**: was told to end. A further kill may shorten its grace, never extend it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    mem,
+    time::{Duration, Instant},
+};
+
+use marmoset_proto::{
+    mesos::v1::{TaskId, TaskState, task_status::Reason},
+    status,
+};
+
+use crate::{
+    action::{Action, Signal, Spawn},
+    ids::RunId,
+    input::RunEvent,
+    time::{Now, WallTime},
+};
+
+/// Whose run it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) task: TaskId,
+    pub(crate) part: Part,
+}
+
+/// Which part of the Mesos task it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it.
+    Whole,
+    /// One item of a batch.
+    Item { index: u64, attempt: u32, slot: u32 },
+}
+
+/// Why a run was told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// KILL, a Control message, a member of its group, or the end of the executor.
+    Killed,
+    /// It ran for longer than it may.
+    TimedOut,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) state: TaskState,
+    pub(crate) wait_status: Option<i32>,
+    /// Absent when the wait status says it all.
+    pub(crate) message: Option<String>,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) started: Option<WallTime>,
+    pub(crate) ended: WallTime,
+    pub(crate) stdout_bytes: u64,
+    pub(crate) stderr_bytes: u64,
+}
+
+impl Outcome {
+    /// The end of something that never had a process.
+    pub(crate) fn without_process(state: TaskState, message: String, ended: WallTime) -> Self {
+        Self {
+            state,
+            wait_status: None,
+            message: Some(message),
+            reason: None,
+            started: None,
+            ended,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+        }
+    }
+
+    /// The text for people.
+    pub(crate) fn message(&self) -> String {
+        match (&self.message, self.wait_status) {
+            (Some(message), _) => message.clone(),
+            (None, Some(wait_status)) => status::describe(wait_status),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// What a report of a runtime means.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// The process runs.
+    Started,
+    /// It ended, and is forgotten here.
+    Ended(Outcome),
+}
+
+/// The message of what was killed while it waited.
+pub(crate) const KILLED_BEFORE_START: &str = "Killed before it was started";
+
+/// All runs that have not ended.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    last: RunId,
+    runs: BTreeMap<RunId, Run>,
+    /// May name runs that were killed.
+    queue: VecDeque<RunId>,
+    starting: usize,
+    starting_max: usize,
+    timers: BTreeSet<(Instant, RunId)>,
+}
+
+#[derive(Debug)]
+struct Run {
+    owner: Owner,
+    limit: Option<Duration>,
+    /// For a kill by the limit.
+    grace: Duration,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Queued(Box<Spawn>),
+    Starting { kill: Option<Kill> },
+    Running { started: WallTime, limit_at: Option<Instant> },
+    Killing { started: WallTime, kill: Kill },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kill {
+    cause: Cause,
+    escalation: Escalation,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Escalation {
+    /// SIGKILL is to follow then.
+    At(Instant),
+    /// SIGKILL was sent.
+    Done,
+}
+
+impl Run {
+    fn timer(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Queued(_) | Phase::Starting { .. } => None,
+            Phase::Running { limit_at, .. } => *limit_at,
+            Phase::Killing { kill, .. } => match kill.escalation {
+                Escalation::At(at) => Some(at),
+                Escalation::Done => None,
+            },
+        }
+    }
+}
+
+impl Runs {
+    pub(crate) fn new(starting_max: usize) -> Self {
+        Self {
+            last: RunId::default(),
+            runs: BTreeMap::new(),
+            queue: VecDeque::new(),
+            starting: 0,
+            starting_max: starting_max.max(1),
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// Queues a run; `spawn` makes its request once its id is known.
+    pub(crate) fn add(
+        &mut self,
+        owner: Owner,
+        limit: Option<Duration>,
+        grace: Duration,
+        spawn: impl FnOnce(RunId) -> Spawn,
+    ) -> RunId {
+        let id = self.last.next();
+        let phase = Phase::Queued(Box::new(spawn(id)));
+        self.runs.insert(id, Run { owner, limit, grace, phase });
+        self.queue.push_back(id);
+        id
+    }
+
+    /// Hands as many runs to their runtimes as there are places.
+    pub(crate) fn spawn_queued(&mut self, actions: &mut VecDeque<Action>) {
+        while self.starting < self.starting_max
+            && let Some(id) = self.queue.pop_front()
+        {
+            let Some(run) = self.runs.get_mut(&id) else { continue };
+            match mem::replace(&mut run.phase, Phase::Starting { kill: None }) {
+                Phase::Queued(spawn) => {
+                    self.starting += 1;
+                    actions.push_back(Action::Spawn(spawn));
+                }
+                other
+                @ (Phase::Starting { .. } | Phase::Running { .. } | Phase::Killing { .. }) => {
+                    run.phase = other;
+                }
+            }
+        }
+    }
+
+    /// Ends a run. Gives its outcome if that is known at once: it was not started.
+    pub(crate) fn kill(
+        &mut self,
+        now: Now,
+        id: RunId,
+        cause: Cause,
+        grace: Duration,
+        actions: &mut VecDeque<Action>,
+    ) -> Option<(Owner, Outcome)> {
+        let run = self.runs.get_mut(&id)?;
+        let before = run.timer();
+        let escalate_at = now.instant + grace;
+        match &mut run.phase {
+            Phase::Queued(_) => {
+                let owner = self.runs.remove(&id)?.owner;
+                let message = KILLED_BEFORE_START.to_string();
+                let outcome = Outcome::without_process(TaskState::TaskKilled, message, now.wall);
+                return Some((owner, outcome));
+            }
+            Phase::Starting { kill: Some(kill) } | Phase::Killing { kill, .. } => {
+                if let Escalation::At(at) = &mut kill.escalation {
+                    *at = escalate_at.min(*at);
+                }
+            }
+            Phase::Starting { kill: kill @ None } => {
+                *kill = Some(Kill { cause, escalation: Escalation::At(escalate_at) });
+            }
+            Phase::Running { started, .. } => {
+                let kill = Kill { cause, escalation: Escalation::At(escalate_at) };
+                run.phase = Phase::Killing { started: *started, kill };
+                actions.push_back(Action::Signal(id, Signal::Term));
+            }
+        }
+        self.set_timer(id, before);
+        self.escalate(now, id, actions);
+        None
+    }
+
+    /// Handles a runtime's report. `None` for a run that is not waiting for one.
+    pub(crate) fn handle(
+        &mut self,
+        now: Now,
+        id: RunId,
+        event: RunEvent,
+        actions: &mut VecDeque<Action>,
+    ) -> Option<(Owner, Change)> {
+        let run = self.runs.get_mut(&id)?;
+        match event {
+            RunEvent::Started { at } => {
+                let Phase::Starting { kill } = &run.phase else { return None };
+                self.starting -= 1;
+                run.phase = match *kill {
+                    None => Phase::Running {
+                        started: at,
+                        limit_at: run.limit.map(|limit| now.instant + limit),
+                    },
+                    Some(kill) => {
+                        actions.push_back(Action::Signal(id, Signal::Term));
+                        Phase::Killing { started: at, kill }
+                    }
+                };
+                let owner = run.owner.clone();
+                self.set_timer(id, None);
+                self.escalate(now, id, actions);
+                Some((owner, Change::Started))
+            }
+            RunEvent::Refused { message, at } => {
+                let run = self.remove(id)?;
+                let state = match run.phase {
+                    Phase::Starting { kill: Some(_) } => TaskState::TaskKilled,
+                    Phase::Queued(_)
+                    | Phase::Starting { kill: None }
+                    | Phase::Running { .. }
+                    | Phase::Killing { .. } => TaskState::TaskFailed,
+                };
+                Some((run.owner, Change::Ended(Outcome::without_process(state, message, at))))
+            }
+            RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes } => {
+                let run = self.remove(id)?;
+                let (started, cause) = run.phase.facts();
+                let (state, reason) = ending(cause, status::is_success(wait_status));
+                let outcome = Outcome {
+                    state,
+                    wait_status: Some(wait_status),
+                    message: None,
+                    reason,
+                    started,
+                    ended: at,
+                    stdout_bytes,
+                    stderr_bytes,
+                };
+                Some((run.owner, Change::Ended(outcome)))
+            }
+        }
+    }
+
+    /// Ends every run that a runtime had, because the runtime is gone.
+    pub(crate) fn lose_all(&mut self, now: Now, reason: &str) -> Vec<(Owner, Outcome)> {
+        let lost = self
+            .runs
+            .iter()
+            .filter(|(_, run)| !matches!(run.phase, Phase::Queued(_)))
+            .map(|(id, _)| *id)
+            .collect::<Vec<_>>();
+        lost.into_iter()
+            .filter_map(|id| {
+                let run = self.remove(id)?;
+                let (started, cause) = run.phase.facts();
+                let (state, reason_code) = ending(cause, false);
+                let message = format!("the process launcher died, and this task with it: {reason}");
+                let mut outcome = Outcome::without_process(state, message, now.wall);
+                outcome.started = started;
+                outcome.reason = reason_code;
+                Some((run.owner, outcome))
+            })
+            .collect()
+    }
+
+    /// Signals whatever is due.
+    pub(crate) fn wake(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+        while let Some(&(at, id)) = self.timers.first()
+            && at <= now.instant
+        {
+            self.timers.pop_first();
+            let Some(run) = self.runs.get_mut(&id) else { continue };
+            if let Phase::Running { started, .. } = run.phase {
+                let escalation = Escalation::At(now.instant + run.grace);
+                let kill = Kill { cause: Cause::TimedOut, escalation };
+                run.phase = Phase::Killing { started, kill };
+                actions.push_back(Action::Signal(id, Signal::Term));
+                self.set_timer(id, None);
+            }
+            self.escalate(now, id, actions);
+        }
+    }
+
+    /// When [`Self::wake`] has something to do.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// How many runs a runtime has.
+    pub(crate) fn at_runtime(&self) -> usize {
+        self.runs.values().filter(|run| !matches!(run.phase, Phase::Queued(_))).count()
+    }
+
+    fn escalate(&mut self, now: Now, id: RunId, actions: &mut VecDeque<Action>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let before = run.timer();
+        if let Phase::Killing { kill, .. } = &mut run.phase
+            && let Escalation::At(at) = kill.escalation
+            && at <= now.instant
+        {
+            kill.escalation = Escalation::Done;
+            actions.push_back(Action::Signal(id, Signal::Kill));
+            self.set_timer(id, before);
+        }
+    }
+
+    fn set_timer(&mut self, id: RunId, before: Option<Instant>) {
+        if let Some(at) = before {
+            self.timers.remove(&(at, id));
+        }
+        if let Some(at) = self.runs.get(&id).and_then(Run::timer) {
+            self.timers.insert((at, id));
+        }
+    }
+
+    fn remove(&mut self, id: RunId) -> Option<Run> {
+        let run = self.runs.remove(&id)?;
+        if let Phase::Starting { .. } = run.phase {
+            self.starting -= 1;
+        }
+        if let Some(at) = run.timer() {
+            self.timers.remove(&(at, id));
+        }
+        Some(run)
+    }
+}
+
+impl Phase {
+    fn facts(&self) -> (Option<WallTime>, Option<Cause>) {
+        match self {
+            Self::Queued(_) => (None, None),
+            Self::Starting { kill } => (None, kill.map(|kill| kill.cause)),
+            Self::Running { started, .. } => (Some(*started), None),
+            Self::Killing { started, kill } => (Some(*started), Some(kill.cause)),
+        }
+    }
+}
+
+/// The state that a run ends in, and its reason.
+fn ending(cause: Option<Cause>, success: bool) -> (TaskState, Option<Reason>) {
+    match cause {
+        None if success => (TaskState::TaskFinished, None),
+        None => (TaskState::TaskFailed, None),
+        Some(Cause::Killed) => (TaskState::TaskKilled, None),
+        Some(Cause::TimedOut) => (TaskState::TaskFailed, Some(Reason::MaxCompletionTimeReached)),
+    }
+}

@@ -1,0 +1,311 @@
+//! Reads what a Mesos task asks for, and refuses what cannot be run.
+//!
+//! Owns every check that needs no look at the machine. Whether a program or a
+//! folder is there is for the edge to find out. Called by the core for each
+//! task of a LAUNCH or a LAUNCH_GROUP.
+//!
+//! A `TaskInfo` that has a `command` (task groups) is that command, and its
+//! `data` is opaque. Otherwise `data` holds a [`TaskSpec`].
+
+use std::{sync::Arc, time::Duration};
+
+use marmoset_proto::{
+    codec::{self, DecodeError, Encoding},
+    item,
+    marmoset::v1::{Batch, Item, TaskSpec},
+    mesos::v1::{Resource, TaskInfo},
+};
+
+use crate::{
+    action::{RuntimeKind, Template},
+    command::{self, CommandError},
+    items::{ItemsError, Pending},
+};
+
+/// Longest task id: it names a folder.
+const ID_BYTES_MAX: usize = 255;
+
+/// What a Mesos task asks for.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Single(Single),
+    Batch(BatchSpec),
+}
+
+/// One command.
+#[derive(Debug)]
+pub(crate) struct Single {
+    pub(crate) template: Arc<Template>,
+    pub(crate) item: Option<Item>,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) limit: Option<Duration>,
+}
+
+/// Many runs of one command.
+#[derive(Debug)]
+pub(crate) struct BatchSpec {
+    pub(crate) template: Arc<Template>,
+    pub(crate) job: String,
+    pub(crate) pending: Pending,
+    pub(crate) width: u32,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) ports_each: usize,
+    pub(crate) limit: Option<Duration>,
+}
+
+/// Why a task cannot be run. The text becomes the message of its TASK_ERROR.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The id would not be a file name.
+    #[error("task id `{id}` {problem}: it names a folder in the sandbox")]
+    TaskId {
+        /// The id.
+        id: String,
+        /// What is wrong with it.
+        problem: IdProblem,
+    },
+    /// Neither `command` nor `data`.
+    #[error(
+        "`TaskInfo.data` is empty: it must hold a `marmoset.v1.TaskSpec` \
+         (protobuf, or JSON starting with an opening brace)"
+    )]
+    Absent,
+    /// Bytes that are no TaskSpec.
+    #[error(
+        "`TaskInfo.data` is not a `marmoset.v1.TaskSpec` in protobuf ({0}): \
+         write one, or its JSON form starting with an opening brace"
+    )]
+    Protobuf(#[source] codec::ProtobufError),
+    /// Starts like JSON.
+    #[error("`TaskInfo.data` is not a `marmoset.v1.TaskSpec` in JSON: {0}")]
+    Json(#[source] DecodeError),
+    /// Nothing to run.
+    #[error("`TaskSpec` has neither `command` nor `batch`: set exactly one of them")]
+    Neither,
+    /// Two things to run.
+    #[error("`TaskSpec` has both `command` and `batch`: set exactly one of them")]
+    Both,
+    /// `item` has no meaning for a batch.
+    #[error("`TaskSpec.item` stands next to `batch`: put it into `batch.items`")]
+    ItemBesideBatch,
+    /// No such runtime here.
+    #[error("unknown runtime `{name}` in `TaskSpec.runtime`: this executor knows {known}")]
+    UnknownRuntime {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A container that nobody would start.
+    #[error(
+        "`TaskInfo.container` is set, but the runtime `{0}` starts no container: \
+         remove it, or put it on the executor"
+    )]
+    Container(&'static str),
+    /// The command cannot be run.
+    #[error("`{field}` {problem}")]
+    Command {
+        /// Where the command stands.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: CommandError,
+    },
+    /// The items cannot be used.
+    #[error(transparent)]
+    Items(#[from] ItemsError),
+    /// A text that no argument can hold.
+    #[error("the line of item {0} in `batch.items` contains a NUL character")]
+    Line(u64),
+    /// Nothing would ever run.
+    #[error("`batch.width` is 0: at least one item has to run at a time")]
+    NoWidth,
+    /// The prefix would not make file names.
+    #[error(
+        "`batch.job` `{job}` {problem}: with the index behind it, it names folders in the sandbox"
+    )]
+    Job {
+        /// The prefix.
+        job: String,
+        /// What is wrong with it.
+        problem: IdProblem,
+    },
+    /// Ports cannot be shared out.
+    #[error(
+        "`batch.width` {width} times `batch.ports` {each} is not the number of ports \
+         in the task's resources, {have}"
+    )]
+    Ports {
+        /// Items at a time.
+        width: u32,
+        /// Ports of each.
+        each: u32,
+        /// Ports there are.
+        have: usize,
+    },
+    /// Not a port.
+    #[error("the task's resources hold the ports {begin} to {end}, which are not ports")]
+    PortRange {
+        /// First.
+        begin: u64,
+        /// Last.
+        end: u64,
+    },
+    /// The limit belongs to the items.
+    #[error(
+        "`TaskInfo.max_completion_time` is set for a batch: \
+         `batch.max_completion_time` limits each item"
+    )]
+    LimitOfBatch,
+    /// No time at all.
+    #[error("`{0}` is not more than 0")]
+    NoTime(&'static str),
+}
+
+/// What is wrong with a text that has to be a file name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdProblem {
+    /// Nothing.
+    #[error("is empty")]
+    Empty,
+    /// More than a file system takes.
+    #[error("is too long (255 bytes at most)")]
+    TooLong,
+    /// A path, not a name.
+    #[error("contains a slash or a backslash")]
+    Slash,
+    /// Unprintable.
+    #[error("contains a control character")]
+    Control,
+    /// Names something else.
+    #[error("is a dot name")]
+    Dots,
+}
+
+/// Reads a task.
+pub(crate) fn read(task: &TaskInfo, user: Option<&str>) -> Result<Work, SpecError> {
+    let id = task.task_id.as_str();
+    check_id(id).map_err(|problem| SpecError::TaskId { id: id.to_string(), problem })?;
+    let spec = match (&task.command, &task.data) {
+        (Some(command), _) => TaskSpec { command: Some(command.clone()), ..TaskSpec::default() },
+        (None, Some(data)) if !data.is_empty() => decode(data)?,
+        (None, _) => return Err(SpecError::Absent),
+    };
+    let runtime =
+        RuntimeKind::by_name(spec.runtime()).ok_or_else(|| SpecError::UnknownRuntime {
+            name: spec.runtime().to_string(),
+            known: RuntimeKind::ALL.map(|kind| format!("`{}`", kind.name())).join(", "),
+        })?;
+    if task.container.is_some() {
+        return Err(SpecError::Container(runtime.name()));
+    }
+    let ports = ports(&task.resources)?;
+    let role = role(&task.resources);
+    match (spec.command, spec.batch) {
+        (None, None) => Err(SpecError::Neither),
+        (Some(_), Some(_)) => Err(SpecError::Both),
+        (Some(command), None) => {
+            let field =
+                if task.command.is_some() { "TaskInfo.command" } else { "TaskSpec.command" };
+            command::check(&command, user)
+                .map_err(|problem| SpecError::Command { field, problem })?;
+            if spec.item.as_ref().is_some_and(|item| item.line().contains('\0')) {
+                return Err(SpecError::Line(spec.item.map_or(0, |item| item.index)));
+            }
+            let limit = task.max_completion_time.map(|limit| limit.to_duration());
+            let template = Arc::new(Template { runtime, command, role });
+            Ok(Work::Single(Single { template, item: spec.item, ports, limit }))
+        }
+        (None, Some(_)) if spec.item.is_some() => Err(SpecError::ItemBesideBatch),
+        (None, Some(_)) if task.max_completion_time.is_some() => Err(SpecError::LimitOfBatch),
+        (None, Some(batch)) => read_batch(batch, runtime, role, ports, user).map(Work::Batch),
+    }
+}
+
+fn read_batch(
+    batch: Batch,
+    runtime: RuntimeKind,
+    role: Option<String>,
+    ports: Vec<u16>,
+    user: Option<&str>,
+) -> Result<BatchSpec, SpecError> {
+    let (width, each) = (batch.width(), batch.ports());
+    command::check(&batch.command, user)
+        .map_err(|problem| SpecError::Command { field: "batch.command", problem })?;
+    if width == 0 {
+        return Err(SpecError::NoWidth);
+    }
+    if u64::from(width) * u64::from(each) != ports.len() as u64 {
+        return Err(SpecError::Ports { width, each, have: ports.len() });
+    }
+    let limit = match batch.max_completion_time {
+        Some(limit) if limit.nanoseconds <= 0 => {
+            return Err(SpecError::NoTime("batch.max_completion_time"));
+        }
+        limit => limit.map(|limit| limit.to_duration()),
+    };
+    let pending = Pending::new(&batch.ranges, batch.items)?;
+    let (index, attempt) = pending.largest();
+    check_id(&batch.job)
+        .and_then(|()| check_id(&item::task_id(&batch.job, index, attempt)))
+        .map_err(|problem| SpecError::Job { job: batch.job.clone(), problem })?;
+    if let Some((index, _)) = pending.lines().find(|(_, line)| line.contains('\0')) {
+        return Err(SpecError::Line(index));
+    }
+    Ok(BatchSpec {
+        template: Arc::new(Template { runtime, command: batch.command, role }),
+        job: batch.job,
+        pending,
+        width,
+        ports,
+        ports_each: each as usize,
+        limit,
+    })
+}
+
+fn decode(data: &[u8]) -> Result<TaskSpec, SpecError> {
+    match data.first() {
+        Some(b'{') => codec::decode(data, Encoding::Json).map_err(SpecError::Json),
+        _ => codec::decode_protobuf(data).map_err(SpecError::Protobuf),
+    }
+}
+
+/// Checks that `id` can be the name of a folder.
+///
+/// The rules of Mesos 1.11 (src/common/validation.cpp, `validateID`).
+fn check_id(id: &str) -> Result<(), IdProblem> {
+    match id {
+        "" => Err(IdProblem::Empty),
+        "." | ".." => Err(IdProblem::Dots),
+        _ if id.len() > ID_BYTES_MAX => Err(IdProblem::TooLong),
+        _ if id.contains(['/', '\\']) => Err(IdProblem::Slash),
+        _ if id.chars().any(char::is_control) => Err(IdProblem::Control),
+        _ => Ok(()),
+    }
+}
+
+/// All ports of the task, in order.
+fn ports(resources: &[Resource]) -> Result<Vec<u16>, SpecError> {
+    let mut ports = Vec::new();
+    let ranges = resources
+        .iter()
+        .filter(|resource| resource.name == "ports")
+        .filter_map(|resource| resource.ranges.as_ref())
+        .flat_map(|ranges| &ranges.range);
+    for range in ranges {
+        let (begin, end) = (range.begin, range.end);
+        match (u16::try_from(begin), u16::try_from(end)) {
+            (Ok(begin), Ok(end)) if begin <= end => ports.extend(begin..=end),
+            _ => return Err(SpecError::PortRange { begin, end }),
+        }
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    Ok(ports)
+}
+
+fn role(resources: &[Resource]) -> Option<String> {
+    resources.iter().find_map(|resource| resource.allocation_info.as_ref()?.role.clone())
+}
+
+#[cfg(test)]
+mod tests;
