@@ -1,21 +1,36 @@
 //! Resource arithmetic as Mesos does it.
+//!
+//! Owns what may be added, taken away and found contained: same name and type,
+//! and the same reservations, allocation, disk, provider and so on. Knows
+//! nothing of offers or tasks. Called by whoever keeps accounts of an agent or
+//! cuts a task out of an offer.
+//!
+//! Scalars are fixed-point thousandths, ranges are kept merged, nothing is ever
+//! negative. Inside, reservations are a stack (the newer of the two formats).
 
+mod arithmetic;
+mod entry;
 mod need;
+mod parse;
+mod print;
 mod ranges;
+mod role;
 mod scalar;
+mod take;
+mod upgrade;
 
+pub use entry::{Amount, Entry, Name};
 pub use need::Need;
+pub use parse::{parse, parse_for_role};
 pub use ranges::Ranges;
+pub use role::{is_at_or_below as role_is_at_or_below, validate as validate_role};
 pub use scalar::Millis;
 
-use std::{
-    fmt,
-    ops::{AddAssign, SubAssign},
-};
+use std::collections::BTreeMap;
 
 use crate::mesos::v1::Resource;
 
-/// Why something is no set of resources.
+/// Why something is no set of resources; worded as Mesos does where it answers frameworks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ResourceError(pub(crate) String);
@@ -30,16 +45,11 @@ pub enum Format {
 }
 
 /// What an agent has, an offer holds, or a task uses.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Resources {}
-
-/// Reads the text of an agent's `--resources` flag, such as
-/// `cpus:8;mem:8192;ports:[8000-8100]`, or the same as a JSON array of `Resource`.
 ///
-/// # Errors
-/// Names the item that is wrong.
-pub fn parse(_text: &str) -> Result<Resources, ResourceError> {
-    Err(ResourceError(String::new()))
+/// Equality is that of the contents; the order of entries is that of their arrival.
+#[derive(Debug, Clone, Default)]
+pub struct Resources {
+    entries: Vec<Entry>,
 }
 
 impl Resources {
@@ -47,8 +57,20 @@ impl Resources {
     ///
     /// # Errors
     /// Names the resource and what is wrong with it, in Mesos' words.
-    pub fn from_proto(_resources: &[Resource]) -> Result<Self, ResourceError> {
-        Err(ResourceError(String::new()))
+    pub fn from_proto(resources: &[Resource]) -> Result<Self, ResourceError> {
+        let mut sum = Self::default();
+        for resource in resources {
+            let mut entry = upgrade::entry(resource).map_err(|reason| {
+                let shown = print::wire(resource);
+                ResourceError(format!("Resource '{shown}' is invalid: {reason}"))
+            })?;
+            // Most resources of a set have the same terms: share them.
+            if let Some(known) = sum.entries.iter().find(|known| known.terms == entry.terms) {
+                entry.terms = known.terms.clone();
+            }
+            sum.add(entry);
+        }
+        Ok(sum)
     }
 
     /// Gives them with `reservations`, the newer format.
@@ -58,28 +80,45 @@ impl Resources {
 
     /// Gives them in the format a framework understands; refined reservations
     /// have no older form and are left out of it.
-    pub fn to_proto_in(&self, _format: Format) -> Vec<Resource> {
-        Vec::new()
+    pub fn to_proto_in(&self, format: Format) -> Vec<Resource> {
+        self.entries.iter().flat_map(|entry| upgrade::wire(entry, format)).collect()
+    }
+
+    /// The parts that differ in name or terms.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// The entries that satisfy a condition.
+    #[must_use]
+    pub fn filter(&self, condition: impl Fn(&Entry) -> bool) -> Self {
+        Self { entries: self.entries.iter().filter(|entry| condition(entry)).cloned().collect() }
     }
 
     /// Whether nothing is there.
     pub fn is_empty(&self) -> bool {
-        true
+        self.entries.is_empty()
     }
 
-    /// Whether all of `other` is here, with the same reservations, allocation and so on.
-    pub fn contains(&self, _other: &Self) -> bool {
-        true
-    }
-
-    /// Takes `other` away, or nothing and `None` when it is not contained.
-    pub fn checked_sub(&self, _other: &Self) -> Option<Self> {
-        None
+    /// Each name once, in order of arrival.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for entry in &self.entries {
+            if !names.contains(&entry.name()) {
+                names.push(entry.name());
+            }
+        }
+        names
     }
 
     /// Sum of a scalar over all its entries; `None` when there is none.
-    pub fn scalar(&self, _name: &str) -> Option<Millis> {
-        None
+    pub fn scalar(&self, name: &str) -> Option<Millis> {
+        let mut amounts = self.named(name).filter_map(|entry| match entry.amount() {
+            Amount::Scalar(value) => Some(*value),
+            Amount::Ranges(_) | Amount::Set(_) => None,
+        });
+        let first = amounts.next()?;
+        Some(amounts.fold(first, Millis::saturating_add))
     }
 
     /// Sum of `cpus`.
@@ -102,46 +141,81 @@ impl Resources {
         self.scalar("gpus")
     }
 
+    /// All ranges of a name together.
+    pub fn ranges(&self, name: &str) -> Ranges {
+        let mut sum = Ranges::default();
+        for entry in self.named(name) {
+            match entry.amount() {
+                Amount::Ranges(ranges) => sum.add(ranges),
+                Amount::Scalar(_) | Amount::Set(_) => {}
+            }
+        }
+        sum
+    }
+
     /// All `ports` together.
     pub fn ports(&self) -> Ranges {
-        Ranges::default()
+        self.ranges("ports")
     }
 
     /// Marks everything as allocated to a role.
-    pub fn allocate(&mut self, _role: &str) {}
+    pub fn allocate(&mut self, role: &str) {
+        self.reallocate(Some(role));
+    }
 
     /// Removes the mark of an allocation.
-    pub fn unallocate(&mut self) {}
-
-    /// Takes a need out, reserved entries first; `None` and no change when it does not fit.
-    pub fn take(&mut self, _need: &Need) -> Option<Self> {
-        None
+    pub fn unallocate(&mut self) {
+        self.reallocate(None);
     }
 
-    /// Takes these amounts out whatever the entries are reserved or allocated to,
-    /// reserved ones first; `None` and no change when they do not fit.
-    pub fn take_amounts(&mut self, _amounts: &Self) -> Option<Self> {
-        None
+    /// A copy that is allocated to a role.
+    #[must_use]
+    pub fn allocated(&self, role: &str) -> Self {
+        let mut copy = self.clone();
+        copy.allocate(role);
+        copy
     }
 
-    /// How many times a need can be taken out.
-    pub fn count_of(&self, _need: &Need) -> u64 {
-        0
+    /// What is reserved, by the role it is reserved for.
+    pub fn reserved(&self) -> BTreeMap<String, Self> {
+        let mut by_role = BTreeMap::<String, Self>::new();
+        for entry in &self.entries {
+            if let Some(role) = entry.reserved_for() {
+                by_role.entry(role.to_string()).or_default().add(entry.clone());
+            }
+        }
+        by_role
     }
-}
 
-impl AddAssign<&Resources> for Resources {
-    fn add_assign(&mut self, _other: &Resources) {}
-}
+    /// What is not reserved.
+    #[must_use]
+    pub fn unreserved(&self) -> Self {
+        self.filter(|entry| entry.reserved_for().is_none())
+    }
 
-/// Takes away what is there; like Mesos, what is not contained stays untouched.
-impl SubAssign<&Resources> for Resources {
-    fn sub_assign(&mut self, _other: &Resources) {}
-}
+    /// What a role may be given: the unreserved, and what is reserved for the role or above it.
+    #[must_use]
+    pub fn allocatable_to(&self, role: &str) -> Self {
+        self.filter(|entry| {
+            entry.reserved_for().is_none_or(|holder| role::is_at_or_below(role, holder))
+        })
+    }
 
-impl fmt::Display for Resources {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
+    fn named(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.name() == name)
+    }
+
+    fn reallocate(&mut self, role: Option<&str>) {
+        // Entries that only differed in their allocation come together.
+        for mut entry in std::mem::take(&mut self.entries) {
+            let known =
+                self.entries.iter().find(|known| entry.terms.is_allocated_as(&known.terms, role));
+            entry.terms = match known {
+                Some(known) => known.terms.clone(),
+                None => entry.terms.allocated(role),
+            };
+            self.add(entry);
+        }
     }
 }
 
@@ -181,8 +255,5 @@ impl Resource {
     }
 }
 
-impl AddAssign for Resources {
-    fn add_assign(&mut self, other: Self) {
-        *self += &other;
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -42,11 +42,9 @@ fn inspect_at(
                 findings.suspicious |= seen & bit != 0 && field.label != Label::Repeated;
                 inspect_at(bytes, inner, depth, findings)?;
             }
-            (Kind::Enum(known), payload) => {
-                if has_unknown(known, payload)? {
-                    findings.unknown_enums = true;
-                    continue;
-                }
+            (Kind::Enum(known), payload) if has_unknown(known, payload)? => {
+                findings.unknown_enums = true;
+                continue;
             }
             _ => {}
         }

@@ -29,4 +29,9 @@ impl Need {
             ports: self.ports.saturating_mul(count),
         }
     }
+
+    /// The scalars by name, zero ones among them.
+    pub(super) fn scalars(&self) -> [(&'static str, Millis); 4] {
+        [("cpus", self.cpus), ("mem", self.mem), ("disk", self.disk), ("gpus", self.gpus)]
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Up to here doubles hold every whole number.
+const LARGEST: f64 = 9_007_199_254_740_992.0;
+
 /// Thousandths: what Mesos compares and adds instead of doubles.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
@@ -13,8 +16,7 @@ impl Millis {
     /// Rounds to the nearest thousandth; `None` when negative or not finite.
     pub fn from_f64(value: f64) -> Option<Self> {
         let scaled = (value * 1000.0).round();
-        // The cast saturates: the upper bound is that of the largest exact double.
-        (scaled >= 0.0 && scaled <= 9_007_199_254_740_992.0).then_some(Self(scaled as u64))
+        (0.0..=LARGEST).contains(&scaled).then_some(Self(scaled as u64))
     }
 
     /// The number itself.
