@@ -4,6 +4,8 @@
 //! sees; here they are values on channels. Called by `master` and `agent`; it
 //! owns no state. Messages of one sender arrive in order.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use marmoset_proto::mesos::v1::{
     AgentId, AgentInfo, ExecutorId, ExecutorInfo, FrameworkId, FrameworkInfo, KillPolicy,
@@ -111,6 +113,8 @@ pub enum ToMaster {
     Register {
         /// Without an id.
         info: AgentInfo,
+        /// Where the agent listens.
+        addr: SocketAddr,
         /// Where the master sends to this agent.
         link: mpsc::UnboundedSender<ToAgent>,
     },
@@ -118,6 +122,8 @@ pub enum ToMaster {
     Reregister {
         /// With its id.
         info: AgentInfo,
+        /// Where the agent listens.
+        addr: SocketAddr,
         /// Where the master sends to this agent from now on.
         link: mpsc::UnboundedSender<ToAgent>,
         /// Frameworks with executors or unacknowledged updates on the agent.
