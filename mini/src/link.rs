@@ -94,16 +94,6 @@ pub enum ToAgent {
         /// Opaque payload.
         data: Bytes,
     },
-    /// After a re-registration: tasks the master has on the agent and the agent did not name.
-    ///
-    /// The agent answers for each it does not know with TASK_DROPPED (TASK_LOST
-    /// for a framework that is not partition-aware), `REASON_RECONCILIATION`.
-    Reconcile {
-        /// Owner of the tasks.
-        framework: FrameworkInfo,
-        /// The tasks.
-        tasks: Vec<TaskId>,
-    },
 }
 
 /// From an agent to the master.

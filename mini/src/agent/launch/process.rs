@@ -1,0 +1,172 @@
+//! One process with a session of its own, and its end.
+//!
+//! The only unsafe code of the agent: what happens between fork and exec, and
+//! the pidfd. The first process is watched through its pidfd and reaped last,
+//! see [`super`].
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::{
+        fd::{FromRawFd as _, OwnedFd},
+        unix::{
+            fs::chown,
+            process::{CommandExt as _, ExitStatusExt},
+        },
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
+use tokio_util::sync::CancellationToken;
+
+use super::{Identity, KILLED, Launch, tree};
+
+/// Wait status of a process that exited with 1, as Mesos' helper does when exec fails.
+const EXITED_1: i32 = 1 << 8;
+
+/// Why there is no process.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SpawnError {
+    #[error("Failed to open '{path}': {source}")]
+    Output { path: String, source: io::Error },
+    #[error("`command.value` is not set: there is nothing to run")]
+    NoCommand,
+    #[error("Failed to watch the executor's process: {0}")]
+    Watch(io::Error),
+}
+
+/// What became of an attempt to start something.
+pub(super) enum Spawned {
+    /// It runs.
+    Running(Process),
+    /// The program is not there, or not one; the wait status to report.
+    NotExecutable(i32),
+}
+
+/// The first process of a container.
+pub(super) struct Process {
+    child: Child,
+    pidfd: AsyncFd<OwnedFd>,
+}
+
+/// Starts the command in its sandbox, with nothing of the agent's environment.
+pub(super) fn spawn(launch: &Launch, identity: Option<&Identity>) -> Result<Spawned, SpawnError> {
+    let mut command = command_of(launch)?;
+    let stderr = output(&launch.directory, "stderr", identity)?;
+    let mut complaint = stderr.try_clone().map_err(SpawnError::Watch)?;
+    command
+        .current_dir(&launch.directory)
+        .env_clear()
+        .envs(&launch.environment)
+        .stdin(Stdio::null())
+        .stdout(output(&launch.directory, "stdout", identity)?)
+        .stderr(stderr);
+    in_own_session(&mut command, identity);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let program = command.get_program().to_string_lossy().into_owned();
+            // Where the owner of the command looks first; there is no other place to tell.
+            let _full = writeln!(complaint, "Failed to execute command '{program}': {error}");
+            return Ok(Spawned::NotExecutable(EXITED_1));
+        }
+    };
+    match watch(child.id()) {
+        Ok(pidfd) => Ok(Spawned::Running(Process { child, pidfd })),
+        Err(error) => {
+            tree::kill_all(child.id(), &launch.directory);
+            let _reaped = child.wait();
+            Err(SpawnError::Watch(error))
+        }
+    }
+}
+
+impl Process {
+    /// Its pid.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end, or brings it about; then kills the rest of the container.
+    pub(super) async fn end(mut self, sandbox: &Path, destroy: CancellationToken) -> i32 {
+        tokio::select! {
+            () = destroy.cancelled() => {}
+            ended = self.pidfd.readable() => {
+                if let Err(error) = ended {
+                    tracing::warn!(%error, pid = self.pid(), "lost sight of an executor, killing it");
+                }
+            }
+        }
+        let sandbox = sandbox.to_owned();
+        let reaped = tokio::task::spawn_blocking(move || {
+            tree::kill_all(self.pid(), &sandbox);
+            self.child.wait().map_or(KILLED, ExitStatusExt::into_raw)
+        });
+        reaped.await.unwrap_or(KILLED)
+    }
+}
+
+fn command_of(launch: &Launch) -> Result<Command, SpawnError> {
+    let value = launch.command.value.as_ref().ok_or(SpawnError::NoCommand)?;
+    if launch.command.shell() {
+        let mut command = Command::new("/bin/sh");
+        command.arg0("sh").arg("-c").arg(value);
+        return Ok(command);
+    }
+    let mut command = Command::new(value);
+    if let Some((name, arguments)) = launch.command.arguments.split_first() {
+        command.arg0(name).args(arguments);
+    }
+    Ok(command)
+}
+
+fn output(sandbox: &Path, name: &str, owner: Option<&Identity>) -> Result<File, SpawnError> {
+    let path = sandbox.join(name);
+    let failed = |source| SpawnError::Output { path: path.display().to_string(), source };
+    let file = OpenOptions::new().append(true).create(true).open(&path).map_err(failed)?;
+    if let Some(owner) = owner {
+        chown(&path, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
+    }
+    Ok(file)
+}
+
+#[expect(unsafe_code, reason = "setsid and the change of user happen between fork and exec")]
+fn in_own_session(command: &mut Command, identity: Option<&Identity>) {
+    let identity = identity.cloned();
+    // SAFETY: the closure runs in the forked child and makes system calls only;
+    // it allocates nothing and touches no lock. `setgroups` gets a pointer to
+    // and the length of a vector that lives in the closure.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::setsid())?;
+            if let Some(identity) = &identity {
+                check(libc::setgroups(identity.groups.len(), identity.groups.as_ptr()))?;
+                check(libc::setgid(identity.gid))?;
+                check(libc::setuid(identity.uid))?;
+            }
+            Ok(())
+        });
+    }
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[expect(unsafe_code, reason = "the reactor must be told that the descriptor stays open")]
+fn watch(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `OwnedFd` moves in and is neither closed nor replaced before the `AsyncFd` is
+    // dropped, which takes it out of the reactor first.
+    Ok(unsafe { AsyncFd::register_with_interest(pidfd(pid)?, Interest::READABLE) }?)
+}
+
+#[expect(unsafe_code, reason = "neither std nor nix opens a pidfd")]
+fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and returns a new descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, libc::PIDFD_NONBLOCK) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the descriptor was just opened and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
