@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The resident executor.
+
+pub mod floor;
+pub mod launcher;

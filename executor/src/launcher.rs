@@ -1,0 +1,62 @@
+//! The launcher: a small process of its own that spawns, reaps and signals.
+//!
+//! Owns everything between "run this program" and "it ended like that": the
+//! launcher processes, the protocol spoken with them, and the promise that
+//! nothing they started outlives them. Refuses to decide what runs when, how a
+//! run that must end is ended, and what its end means: the dispatcher of the
+//! executor does, which is the one caller of [`start`].
+//!
+//! Why a process: its memory stays small and it has one thread, so that a spawn
+//! costs what the kernel asks for it and nothing more, whatever the executor
+//! grows to; and it can see the executor die.
+//!
+//! ```text
+//!   executor ──── control ────▶ guard            re-executes our own binary
+//!      │                          │ fork
+//!      │                ┌─────────┼─────────┐
+//!      ├──── link 0 ──▶ worker 0  …      worker n
+//!      └──── link n ────────────────────▶   │ clone (VM, VFORK), exec
+//!                                          runs, each in a session of its own
+//! ```
+//!
+//! * The **executor** side is [`Launcher`]: requests are written by whoever
+//!   calls it, reports are read by one task per link and arrive in one channel.
+//! * A **worker** has one thread: it starts what its link asks for, reaps, and
+//!   reports. Each run belongs to the worker that started it.
+//! * The **guard** starts nothing. It is the next subreaper above the workers,
+//!   so that a worker that dies leaves its processes to the guard, which ends them.
+//!
+//! # Who dies when
+//!
+//! | what ends | what happens |
+//! | --- | --- |
+//! | the first process of a run | what is left of its process group is killed at once; what left the group or the session soon after, found by the mark in its environment ([`LauncherConfig::mark`]) |
+//! | the [`Launcher`] or the executor, in any way | the sockets close; guard and workers kill every descendant and end once none is left |
+//! | a worker | the guard kills everything else and ends: [`LauncherEvent::Died`] |
+//! | the guard | each worker gets SIGTERM from the kernel, kills what it started and ends: [`LauncherEvent::Died`] |
+//! | guard and workers at once | the kernel kills the first process of each run (PR_SET_PDEATHSIG); [`Launcher`] kills the sessions they had. What had left its session by then can survive |
+//!
+//! The protocol is described in `wire`, in the order of the messages.
+
+mod handle;
+mod rate;
+mod report;
+mod request;
+
+pub use marmoset_executor_core::RunId;
+
+pub use self::{
+    handle::{Launcher, LauncherConfig, start},
+    rate::{RateOutput, SpawnRate, SpawnRateConfig, spawn_rate},
+    report::{LauncherEvent, Report, Step, Usage},
+    request::{Output, Rlimit, Scope, Signal, Spawn, User},
+};
+
+use std::{ffi::OsString, process::ExitCode};
+
+/// The body of the hidden subcommand that the launcher processes run.
+///
+/// To be called before any thread is started. Ends when the executor does.
+pub fn main(_arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::FAILURE
+}

@@ -1,0 +1,143 @@
+//! What the launcher tells.
+//!
+//! Owns the types of the reports. Refuses to say what an exit status means.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use super::RunId;
+
+/// Something that happened to a run: `Started`, then `Exited`; or `SpawnFailed` alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// Its program runs: exec(2) succeeded.
+    Started {
+        /// Which run.
+        run: RunId,
+        /// Its first process, which leads its group and its session.
+        pid: i32,
+        /// When it was started.
+        at: SystemTime,
+    },
+    /// It could not be started; nothing is left of it but folders and files it got.
+    SpawnFailed {
+        /// Which run.
+        run: RunId,
+        /// Why.
+        errno: i32,
+        /// What failed.
+        step: Step,
+        /// When.
+        at: SystemTime,
+    },
+    /// Its first process ended.
+    Exited {
+        /// Which run.
+        run: RunId,
+        /// As wait(2) gives it.
+        wait_status: i32,
+        /// When it was reaped.
+        at: SystemTime,
+        /// What the process and those it waited for used.
+        usage: Usage,
+        /// Size of the file behind stdout, 0 without one.
+        stdout_bytes: u64,
+        /// Size of the file behind stderr, 0 without one.
+        stderr_bytes: u64,
+    },
+}
+
+impl Report {
+    /// Names the run that is reported.
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Started { run, .. }
+            | Self::SpawnFailed { run, .. }
+            | Self::Exited { run, .. } => *run,
+        }
+    }
+}
+
+/// What a process used, as wait4(2) counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// CPU time in its own code.
+    pub user: Duration,
+    /// CPU time in the kernel.
+    pub system: Duration,
+    /// The most memory it had, in KiB.
+    pub max_rss_kib: u64,
+}
+
+/// What failed when a process could not be started. Displays as the end of "cannot …".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The request is larger than a frame may be, so the launcher never saw it.
+    Request,
+    /// Creating the working directory.
+    CreateFolder,
+    /// Creating the process.
+    Fork,
+    /// Setting a resource limit.
+    Rlimit,
+    /// Setting the nice value.
+    Nice,
+    /// Becoming another user.
+    User,
+    /// Entering the working directory.
+    ChangeFolder,
+    /// Opening the file behind stdout.
+    Stdout,
+    /// Opening the file behind stderr.
+    Stderr,
+    /// Executing the program.
+    Exec,
+}
+
+impl Step {
+    /// All there are, in the order in which they are taken.
+    pub const ALL: [Self; 10] = [
+        Self::Request,
+        Self::CreateFolder,
+        Self::Fork,
+        Self::Rlimit,
+        Self::Nice,
+        Self::User,
+        Self::ChangeFolder,
+        Self::Stdout,
+        Self::Stderr,
+        Self::Exec,
+    ];
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "hand the command to the launcher",
+            Self::CreateFolder => "create the working directory",
+            Self::Fork => "create a process",
+            Self::Rlimit => "set a resource limit",
+            Self::Nice => "set the nice value",
+            Self::User => "become the user",
+            Self::ChangeFolder => "enter the working directory",
+            Self::Stdout => "open the file for stdout",
+            Self::Stderr => "open the file for stderr",
+            Self::Exec => "execute the program",
+        })
+    }
+}
+
+/// What arrives from a [`Launcher`](super::Launcher).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LauncherEvent {
+    /// Things that happened, in their order for each run.
+    Reports(Vec<Report>),
+    /// The launcher ended without being told to. The last event: nothing that it
+    /// ran runs any longer, and nothing more will be reported of it.
+    Died {
+        /// Why, as the end of a sentence.
+        reason: String,
+    },
+}
