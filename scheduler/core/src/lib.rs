@@ -15,7 +15,7 @@
 //!
 //! A *job* is a command template and its *items*. An item is one task of ours, with one end.
 //! A *Mesos task* carries one item or a batch of them; see `marmoset/v1/marmoset.proto`.
-//! [`Session`](session) is usable without the rest, for other frameworks.
+//! [`Session`] is usable without the rest, for other frameworks.
 
 pub mod clock;
 pub mod config;
@@ -36,3 +36,4 @@ pub use event::{
 };
 pub use job::{BatchSize, Items, JobError, JobId, JobSpec};
 pub use placement::{Candidate, Demand, Grant, Placement};
+pub use session::{CallFailure, ConnectFailure, Session, SessionAction, SessionInput, StopReason};
