@@ -33,6 +33,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::{CallError, ConnectError, GetError, StreamError, SubscribeError, TransportError};
 pub use marmoset_proto::codec::Encoding;
 pub use refusal::Refusal;
+pub use subscription::Subscription;
 
 /// Path of the scheduler API on a master.
 pub const SCHEDULER_PATH: &str = "/api/v1/scheduler";
