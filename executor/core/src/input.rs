@@ -65,36 +65,17 @@ pub enum RunEvent {
 pub enum Disconnection {
     /// The agent ended the stream between two records.
     Ended,
-    /// It broke: refused, reset, silent, or not readable.
+    /// It broke, or the agent is not ready for us: another try may help.
     Broken(String),
-    /// The agent answered, and not as hoped.
-    Refused {
-        /// HTTP status.
-        status: u16,
-        /// Text of the answer.
-        body: String,
-    },
+    /// The agent's answer says that no other try will help.
+    Refused(String),
 }
 
 impl Disconnection {
-    /// Whether another try can help: not for an answer that says the call itself is wrong.
-    pub(crate) fn is_fatal_for_subscribe(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::Ended | Self::Broken(_) => false,
-            Self::Refused { status, .. } => (400..500).contains(status) && *status != 404,
-        }
-    }
-
-    /// Whether an update that got this answer can never be delivered.
-    ///
-    /// 400 for an unknown framework or executor, and 403 for one that is not
-    /// subscribed, are what a restarted agent says: SUBSCRIBE finds out.
-    pub(crate) fn is_fatal_for_update(&self) -> bool {
-        match self {
-            Self::Ended | Self::Broken(_) => false,
-            Self::Refused { status: 404 | 403, .. } => false,
-            Self::Refused { status: 400, body } => !body.contains("cannot be found"),
-            Self::Refused { status, .. } => (400..500).contains(status),
+            Self::Refused(_) => true,
         }
     }
 }
@@ -103,8 +84,7 @@ impl fmt::Display for Disconnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended => f.write_str("the agent ended the stream"),
-            Self::Broken(reason) => f.write_str(reason),
-            Self::Refused { status, body } => write!(f, "the agent answered {status}: {body}"),
+            Self::Broken(reason) | Self::Refused(reason) => f.write_str(reason),
         }
     }
 }

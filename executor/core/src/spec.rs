@@ -67,13 +67,13 @@ pub enum SpecError {
     /// Neither `command` nor `data`.
     #[error(
         "`TaskInfo.data` is empty: it must hold a `marmoset.v1.TaskSpec` \
-         (protobuf, or JSON starting with an opening brace)"
+         (protobuf, or JSON starting with `{{`)"
     )]
     Absent,
     /// Bytes that are no TaskSpec.
     #[error(
         "`TaskInfo.data` is not a `marmoset.v1.TaskSpec` in protobuf ({0}): \
-         write one, or its JSON form starting with an opening brace"
+         write one, or its JSON form starting with `{{`"
     )]
     Protobuf(#[source] codec::ProtobufError),
     /// Starts like JSON.

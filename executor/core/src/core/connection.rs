@@ -102,7 +102,7 @@ impl Core {
         match self.life {
             // SHUTDOWN is the last thing an agent says. Calls on their way may still arrive.
             Life::Draining(_) | Life::Over => self.session.close(),
-            Life::Serving if !self.session.is_subscribed() && cause.is_fatal_for_subscribe() => {
+            Life::Serving if cause.is_final() => {
                 self.session.close();
                 let reason = format!("the subscription was refused: {cause}");
                 self.drain(now, reason.clone(), Exit::Refused(reason));
@@ -118,7 +118,7 @@ impl Core {
         match self.life {
             // Each update is tried once more at most: a retry would outlive us.
             Life::Draining(_) | Life::Over => _ = self.ledger.call_done(now.instant, call),
-            Life::Serving if cause.is_fatal_for_update() => {
+            Life::Serving if cause.is_final() => {
                 let reason = format!("an update was refused: {cause}");
                 self.ledger.call_done(now.instant, call);
                 self.drain(now, reason.clone(), Exit::Refused(reason));

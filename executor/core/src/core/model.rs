@@ -1,1 +1,388 @@
+//! Random inputs against a small reference: what an agent may rely on.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use marmoset_proto::{
+    marmoset::v1::Report,
+    mesos::v1::{CommandInfo, TaskInfo, TaskState, TaskStatus},
+};
+use prost::Message as _;
+use proptest::prelude::*;
+
+use super::sim::{Sim, batch, checkpointing, single};
+use crate::{Config, Input, QueueBounds, RunId, Signal, UpdatePolicy};
+
+const QUEUE: QueueBounds = QueueBounds { tasks: 6, items: 40 };
+const STARTING: usize = 3;
+const CALLS: usize = 2;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Launch,
+    LaunchBad,
+    LaunchGroup(u8),
+    LaunchBatch { items: u8, width: u8 },
+    Again(u8),
+    Kill { task: u8, grace: Option<u16> },
+    KillStranger,
+    TakeBack { task: u8, begin: u8, len: u8 },
+    KillItems { task: u8, begin: u8, len: u8 },
+    Started(u8),
+    Refused(u8),
+    Exited(u8, i32),
+    Answer,
+    Acknowledge(u8),
+    Pass(u16),
+    LoseStream { delivered: bool },
+    Accept,
+    LauncherDied,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let wait_status = prop_oneof![3 => Just(0), 1 => Just(256), 1 => Just(9)];
+    prop_oneof![
+        3 => Just(Op::Launch),
+        1 => Just(Op::LaunchBad),
+        1 => (1_u8..4).prop_map(Op::LaunchGroup),
+        3 => (1_u8..30, 1_u8..5).prop_map(|(items, width)| Op::LaunchBatch { items, width }),
+        1 => any::<u8>().prop_map(Op::Again),
+        2 => (any::<u8>(), proptest::option::of(0_u16..4000))
+            .prop_map(|(task, grace)| Op::Kill { task, grace }),
+        1 => Just(Op::KillStranger),
+        2 => (any::<u8>(), 0_u8..30, 0_u8..10)
+            .prop_map(|(task, begin, len)| Op::TakeBack { task, begin, len }),
+        2 => (any::<u8>(), 0_u8..30, 0_u8..10)
+            .prop_map(|(task, begin, len)| Op::KillItems { task, begin, len }),
+        14 => any::<u8>().prop_map(Op::Started),
+        1 => any::<u8>().prop_map(Op::Refused),
+        14 => (any::<u8>(), wait_status).prop_map(|(run, status)| Op::Exited(run, status)),
+        8 => Just(Op::Answer),
+        8 => any::<u8>().prop_map(Op::Acknowledge),
+        6 => (0_u16..400).prop_map(Op::Pass),
+        1 => any::<bool>().prop_map(|delivered| Op::LoseStream { delivered }),
+        3 => Just(Op::Accept),
+        1 => Just(Op::LauncherDied),
+    ]
+}
+
+/// What a Mesos task must come to.
+struct Given {
+    /// Items of a batch; 1 for a single task.
+    items: u64,
+    width: u32,
+    is_batch: bool,
+}
+
+struct Model {
+    sim: Sim,
+    policy: UpdatePolicy,
+    subscribed: bool,
+    given: BTreeMap<String, Given>,
+    names: Vec<String>,
+    running: BTreeSet<RunId>,
+    /// Every update the agent saw, in the order of the first time.
+    seen: BTreeMap<String, Vec<TaskStatus>>,
+    by_uuid: BTreeMap<Bytes, TaskStatus>,
+    last_acknowledged: BTreeMap<String, usize>,
+}
+
+impl Model {
+    fn new(updates: UpdatePolicy) -> Self {
+        let config = Config {
+            updates,
+            queue: QUEUE,
+            starting: STARTING,
+            calls: CALLS,
+            shutdown_grace: Duration::from_secs(3600),
+            ..checkpointing()
+        };
+        Self {
+            sim: Sim::subscribed(config),
+            policy: updates,
+            subscribed: true,
+            given: BTreeMap::new(),
+            names: Vec::new(),
+            running: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            by_uuid: BTreeMap::new(),
+            last_acknowledged: BTreeMap::new(),
+        }
+    }
+
+    fn give(&mut self, items: u64, width: u32, is_batch: bool) -> String {
+        let name = format!("t{}", self.names.len());
+        self.given.insert(name.clone(), Given { items, width, is_batch });
+        self.names.push(name.clone());
+        name
+    }
+
+    fn pick<'a, T>(from: &'a [T], number: u8) -> Option<&'a T> {
+        from.get(usize::from(number) % from.len().max(1))
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Launch if self.subscribed => {
+                let name = self.give(1, 1, false);
+                self.sim.launch(single(&name));
+            }
+            Op::LaunchBad if self.subscribed => {
+                let name = self.give(1, 1, false);
+                self.sim.launch(TaskInfo { data: None, ..single(&name) });
+            }
+            Op::LaunchGroup(members) if self.subscribed => {
+                let command = CommandInfo { value: Some("work".into()), ..Default::default() };
+                let tasks = (0..members).map(|_| {
+                    let name = self.give(1, 1, false);
+                    TaskInfo { command: Some(command.clone()), ..single(&name) }
+                });
+                let tasks = tasks.collect();
+                self.sim.launch_group(tasks);
+            }
+            Op::LaunchBatch { items, width } if self.subscribed => {
+                let name = self.give(items.into(), width.into(), true);
+                self.sim.launch(batch(&name, items.into(), width.into()));
+            }
+            Op::Again(task) if self.subscribed => {
+                let known = self.names.iter().filter(|name| !self.is_acknowledged(name));
+                let known = known.cloned().collect::<Vec<_>>();
+                if let Some(name) = Self::pick(&known, task) {
+                    self.sim.launch(single(name));
+                }
+            }
+            Op::Kill { task, grace } if self.subscribed => {
+                if let Some(name) = Self::pick(&self.names, task) {
+                    let grace = grace.map(|ms| Duration::from_millis(ms.into()));
+                    self.sim.kill(&name.clone(), grace);
+                }
+            }
+            Op::KillStranger if self.subscribed => self.sim.kill("stranger", None),
+            Op::TakeBack { task, begin, len } if self.subscribed => {
+                self.select("take_back", task, begin, len);
+            }
+            Op::KillItems { task, begin, len } if self.subscribed => {
+                self.select("kill", task, begin, len);
+            }
+            Op::Started(number) => {
+                if let Some((name, run)) = self.pick_run(number, false) {
+                    self.sim.started(&name);
+                    self.running.insert(run);
+                }
+            }
+            Op::Refused(number) => {
+                if let Some((name, _)) = self.pick_run(number, false) {
+                    self.sim.refused(&name, "not here");
+                }
+            }
+            Op::Exited(number, wait_status) => {
+                if let Some((name, run)) = self.pick_run(number, true) {
+                    self.running.remove(&run);
+                    self.sim.exited(&name, wait_status);
+                }
+            }
+            Op::Answer if self.subscribed => self.answer(),
+            Op::Acknowledge(number) if self.subscribed => self.acknowledge(number),
+            Op::Pass(ms) => {
+                self.sim.pass(Duration::from_millis(ms.into()));
+            }
+            Op::LoseStream { delivered } if self.subscribed => {
+                if delivered {
+                    let calls = std::mem::take(&mut self.sim.calls);
+                    calls.into_iter().for_each(|(_, status)| self.arrive(&status));
+                }
+                self.sim.unacknowledged.clear();
+                self.sim.lose_stream();
+                self.subscribed = false;
+            }
+            Op::Accept if !self.subscribed => self.accept(),
+            Op::LauncherDied => {
+                self.sim.runs.clear();
+                self.running.clear();
+                self.sim.input(Input::LauncherDied("for a test".into()));
+            }
+            // Not possible in this state.
+            _ => {}
+        }
+        self.check_bounds();
+        self.sim.take_log();
+    }
+
+    fn select(&mut self, verb: &str, task: u8, begin: u8, len: u8) {
+        if let Some(name) = Self::pick(&self.names, task) {
+            let end = begin + len;
+            let control = format!(
+                r#"{{"{verb}": {{"task_id": {{"value": "{name}"}},
+                     "indices": [{{"begin": {begin}, "end": {end}}}]}}}}"#
+            );
+            self.sim.message(&control);
+        }
+    }
+
+    fn pick_run(&self, number: u8, running: bool) -> Option<(String, RunId)> {
+        let runs = self.sim.runs.iter().filter(|(_, run)| self.running.contains(run) == running);
+        let runs = runs.map(|(name, run)| (name.clone(), *run)).collect::<Vec<_>>();
+        Self::pick(&runs, number).cloned()
+    }
+
+    fn accept(&mut self) {
+        while self.sim.connection.is_none() {
+            self.sim.pass(Duration::from_millis(100));
+        }
+        let call = self.sim.subscribe.clone().expect("a SUBSCRIBE");
+        let subscribe = call.subscribe.expect("its content");
+        subscribe.unacknowledged_updates.iter().for_each(|update| self.arrive(&update.status));
+        // Whatever has no acknowledged update would be declared dropped otherwise.
+        let named = subscribe.unacknowledged_tasks.iter().map(|task| task.task_id.value.clone());
+        let named = named.collect::<BTreeSet<_>>();
+        for name in self.names.iter().filter(|name| !self.last_acknowledged.contains_key(*name)) {
+            assert!(named.contains(name), "`{name}` is not named");
+        }
+        self.sim.accept();
+        self.subscribed = true;
+    }
+
+    fn answer(&mut self) {
+        if let Some((_, status)) = self.sim.calls.front().cloned() {
+            self.arrive(&status);
+            self.sim.answer();
+        }
+    }
+
+    /// Acknowledges any of the updates the agent has.
+    fn acknowledge(&mut self, number: u8) {
+        let waiting = self.sim.unacknowledged.len();
+        if waiting > 0 {
+            let at = usize::from(number) % waiting;
+            let status = self.sim.unacknowledged.remove(at).expect("it is there");
+            let uuid = status.uuid.clone().expect("a uuid");
+            let place = self.seen[status.task_id.as_str()]
+                .iter()
+                .position(|seen| seen.uuid.as_ref() == Some(&uuid));
+            let place = place.expect("only what arrived is acknowledged");
+            let last = self.last_acknowledged.entry(status.task_id.value.clone()).or_insert(0);
+            *last = place.max(*last);
+            self.sim.acknowledge_one(&status);
+        }
+    }
+
+    /// The agent gets an update, perhaps not for the first time.
+    fn arrive(&mut self, status: &TaskStatus) {
+        let name = status.task_id.value.clone();
+        assert!(self.given.contains_key(&name), "an update for `{name}`, which was never given");
+        let uuid = status.uuid.clone().expect("every update has a uuid");
+        assert_eq!(uuid.len(), 16);
+        if let Some(before) = self.by_uuid.get(&uuid) {
+            assert_eq!(before, status, "a retransmission differs");
+            return;
+        }
+        self.by_uuid.insert(uuid, status.clone());
+        let seen = self.seen.entry(name).or_default();
+        if let Some(last) = seen.last() {
+            assert!(!last.state().is_terminal(), "something follows the end: {status:?}");
+            assert!(last.timestamp <= status.timestamp, "out of order: {last:?} {status:?}");
+        }
+        if self.policy == UpdatePolicy::Terminal {
+            assert!(status.state().is_terminal() || status.data.is_some());
+        }
+        seen.push(status.clone());
+    }
+
+    fn is_acknowledged(&self, name: &str) -> bool {
+        let seen = self.seen.get(name);
+        seen.and_then(|seen| seen.last()).is_some_and(|last| last.state().is_terminal())
+            && self.last_acknowledged.get(name).copied() == seen.map(|seen| seen.len() - 1)
+    }
+
+    fn check_bounds(&self) {
+        assert!(self.sim.calls.len() <= CALLS);
+        let starting = self.sim.runs.values().filter(|run| !self.running.contains(run)).count();
+        assert!(starting <= STARTING);
+        for (name, given) in &self.given {
+            let prefix = format!("j-{name}.");
+            let runs = self.sim.runs.keys().filter(|task| task.starts_with(&prefix)).count();
+            assert!(runs <= given.width as usize, "`{name}` runs {runs} at a time");
+        }
+    }
+
+    /// Lets everything end, and compares.
+    fn finish(mut self) {
+        if !self.subscribed {
+            self.accept();
+        }
+        let mut rounds = 0;
+        while self.sim.core.tasks() > 0 {
+            rounds += 1;
+            assert!(rounds < 10_000, "never ends: {}", self.sim.log);
+            self.sim.take_log();
+            let runs = self.sim.runs.clone();
+            for (name, run) in runs {
+                if self.running.insert(run) {
+                    self.sim.started(&name);
+                }
+                self.sim.exited(&name, 0);
+            }
+            while !self.sim.calls.is_empty() {
+                self.answer();
+            }
+            while !self.sim.unacknowledged.is_empty() {
+                self.acknowledge(0);
+            }
+            self.sim.pass(Duration::from_millis(100));
+        }
+        assert_eq!(self.sim.core.active_tasks(), 0);
+        for (name, given) in &self.given {
+            let seen = self.seen.get(name).unwrap_or_else(|| panic!("`{name}` said nothing"));
+            let terminal = seen.iter().filter(|status| status.state().is_terminal()).count();
+            assert_eq!(terminal, 1, "{name}: {seen:?}");
+            self.check_results(name, given, seen);
+        }
+        for signals in self.sim.signals.windows(1) {
+            assert!(matches!(signals[0].1, Signal::Term | Signal::Kill));
+        }
+    }
+
+    fn check_results(&self, name: &str, given: &Given, seen: &[TaskStatus]) {
+        let last = seen.last().expect("at least one");
+        let refused = last.data.is_none();
+        if refused {
+            assert!(matches!(last.state(), TaskState::TaskError | TaskState::TaskFailed));
+            assert_eq!(seen.iter().filter(|status| status.data.is_some()).count(), 0);
+            return;
+        }
+        let mut indices = Vec::new();
+        for status in seen {
+            let Some(data) = &status.data else { continue };
+            let report = Report::decode(data.clone()).expect("a report");
+            indices.extend(report.results.iter().map(|result| result.index));
+            for result in &report.results {
+                assert!(result.wait_status.is_some() || result.message.is_some());
+            }
+            indices.extend(report.returned.iter().flat_map(|range| range.begin..=range.end));
+        }
+        indices.sort_unstable();
+        let all = (0..given.items).collect::<Vec<_>>();
+        assert_eq!(indices, all, "`{name}`, batch: {}", given.is_batch);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_and_nothing_is_told_twice(
+        ops in proptest::collection::vec(op(), 0..250),
+        policy in prop_oneof![
+            Just(UpdatePolicy::All), Just(UpdatePolicy::Coalesce), Just(UpdatePolicy::Terminal)
+        ],
+    ) {
+        let mut model = Model::new(policy);
+        for op in ops {
+            model.apply(op);
+        }
+        model.finish();
+    }
+}
