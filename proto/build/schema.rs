@@ -58,11 +58,7 @@ fn write_message(
         fields
             .iter()
             .enumerate()
-            .filter(|(_, field)| {
-                // The value of a map's pair counts as there, empty, when it is absent.
-                field.label() == Label::Required
-                    || (is_map_entry && field.number() == 2 && field.r#type() == Type::Message)
-            })
+            .filter(|(_, field)| field.label() == Label::Required)
             .fold(0_u64, |bits, (index, _)| bits | 1 << index),
     )?;
     for field in fields {

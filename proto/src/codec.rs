@@ -139,3 +139,6 @@ pub fn decode_protobuf<M: Message>(bytes: &[u8]) -> Result<M, ProtobufError> {
     }
     Ok(M::decode(bytes)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! The check for required fields, over the bytes: prost's types cannot tell a
 //! missing field from one with the default.
 //!
+//! The value of a map's pair may be absent: prost leaves one out that is all defaults.
+//!
 //! [`inspect`] is what every message pays: one walk, no allocation. Only when it
 //! found something do the slower ones run.
 
