@@ -10,8 +10,8 @@ use marmoset_proto::{
     marmoset::v1::Report,
     mesos::v1::{CommandInfo, TaskInfo, TaskState, TaskStatus},
 };
-use prost::Message as _;
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::sim::{Sim, batch, checkpointing, single};
 use crate::{Config, Input, QueueBounds, RunId, Signal, UpdatePolicy};

@@ -353,7 +353,9 @@ fn show_note(note: &Note) -> String {
             format!("subscribed, {tasks} tasks and {updates} updates not acknowledged")
         }
         Note::Disconnected { reason, .. } => format!("disconnected: {reason}"),
-        Note::ShuttingDown { reason, within } => format!("shutting down within {within:?}: {reason}"),
+        Note::ShuttingDown { reason, within } => {
+            format!("shutting down within {within:?}: {reason}")
+        }
         Note::TaskReceived { task, items } => format!("received {task} of {items}"),
         Note::TaskEnded { task, state, .. } => format!("ended {task} {state}"),
         Note::TaskRefused { task, message } => format!("refused {task}: {message}"),

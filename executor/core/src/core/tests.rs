@@ -63,7 +63,10 @@ fn the_queue_is_bounded_and_says_so() {
     sim.started("a");
     sim.launch(batch("c", 11, 1));
     let log = sim.take_log();
-    assert!(log.contains("0 items wait to be started, the batch has 11, and `--queue-items` allows 10"), "{log}");
+    assert!(
+        log.contains("0 items wait to be started, the batch has 11, and `--queue-items` allows 10"),
+        "{log}"
+    );
     sim.launch(batch("d", 10, 1));
     assert!(sim.take_log().contains("received d of 10"));
     sim.launch(batch("e", 2, 1));
@@ -111,7 +114,11 @@ fn bad_ids_run_nothing() {
 fn foreign_data_is_an_error_that_tells_what_is_expected() {
     let mut sim = Sim::subscribed(config());
     sim.launch(task("t", "echo hello"));
-    assert!(sim.log.contains("t error `") && sim.log.contains("marmoset.v1.TaskSpec"), "{}", sim.log);
+    assert!(
+        sim.log.contains("t error `") && sim.log.contains("marmoset.v1.TaskSpec"),
+        "{}",
+        sim.log
+    );
 }
 
 #[test]

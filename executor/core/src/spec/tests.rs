@@ -64,10 +64,13 @@ fn refuses_with_the_field_and_what_to_do() {
     absent.data = None;
     let mut container = task(r#"{"command": {"value": "x"}}"#);
     container.container = Some(ContainerInfo::default());
-    let mut limited = task(r#"{"batch": {"command": {"value": "x"}, "job": "j", "items": [{"index": 0}]}}"#);
+    let mut limited =
+        task(r#"{"batch": {"command": {"value": "x"}, "job": "j", "items": [{"index": 0}]}}"#);
     limited.max_completion_time = Some(DurationInfo { nanoseconds: 1 });
     let batch = |rest: &str| {
-        task(&format!(r#"{{"batch": {{"command": {{"value": "x"}}, "job": "j", "items": [{{"index": 0}}], {rest}}}}}"#))
+        task(&format!(
+            r#"{{"batch": {{"command": {{"value": "x"}}, "job": "j", "items": [{{"index": 0}}], {rest}}}}}"#
+        ))
     };
 
     let refusals = [
@@ -87,9 +90,13 @@ fn refuses_with_the_field_and_what_to_do() {
         task(r#"{"command": {"value": "a\u0000b"}}"#),
         task(r#"{"command": {"value": "x", "uris": [{"value": "http://a/b"}]}}"#),
         task(r#"{"command": {"value": "x", "user": "nobody"}}"#),
-        task(r#"{"command": {"value": "x", "environment": {"variables": [{"name": "A=B", "value": "c"}]}}}"#),
+        task(
+            r#"{"command": {"value": "x", "environment": {"variables": [{"name": "A=B", "value": "c"}]}}}"#,
+        ),
         task(r#"{"command": {"value": "x", "environment": {"variables": [{"name": "A"}]}}}"#),
-        task(r#"{"command": {"value": "x", "environment": {"variables": [{"name": "A", "type": "SECRET", "secret": {}}]}}}"#),
+        task(
+            r#"{"command": {"value": "x", "environment": {"variables": [{"name": "A", "type": "SECRET", "secret": {}}]}}}"#,
+        ),
         limited,
         task(r#"{"batch": {"command": {"value": "x"}, "job": "j"}}"#),
         batch(r#""ranges": [{"begin": 7, "end": 3}]"#),
@@ -98,7 +105,9 @@ fn refuses_with_the_field_and_what_to_do() {
         batch(r#""ports": 1"#),
         batch(r#""max_completion_time": {"nanoseconds": 0}"#),
         task(r#"{"batch": {"command": {"value": "x"}, "job": "a/b", "items": [{"index": 0}]}}"#),
-        task(r#"{"batch": {"command": {"value": "x"}, "job": "j", "items": [{"index": 3, "line": "\u0000"}]}}"#),
+        task(
+            r#"{"batch": {"command": {"value": "x"}, "job": "j", "items": [{"index": 3, "line": "\u0000"}]}}"#,
+        ),
         with_ports(task(r#"{"command": {"value": "x"}}"#), 70_000, 70_001),
     ];
     let texts = refusals.iter().map(refusal).collect::<Vec<_>>();
