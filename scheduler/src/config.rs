@@ -1,0 +1,106 @@
+//! What a caller says: where the master is, who the framework is, what the job is.
+//!
+//! Owns what the core has no use for; the rest is the core's own
+//! [`Config`](marmoset_scheduler_core::Config). Plain data, not read from anywhere.
+
+use std::path::{Path, PathBuf};
+
+use marmoset_http::{Auth, ClientConfig};
+use marmoset_proto::{codec::Encoding, mesos::v1::CommandInfo};
+use marmoset_scheduler_core::{Config, ExecutorTemplate, JobSpec};
+use secrecy::SecretString;
+
+/// Where the masters are, and how they are spoken to.
+#[derive(Debug, Clone)]
+pub struct ConnectionConfig {
+    /// Masters as `host:port`. The leader is found from any of them.
+    pub masters: Vec<String>,
+    /// Secret of the framework's principal; without it nobody authenticates.
+    pub secret: Option<SecretString>,
+    /// Certificates that the masters' are checked against; switches TLS on.
+    pub ca_file: Option<PathBuf>,
+    /// How calls and events are written.
+    pub encoding: Encoding,
+}
+
+impl ConnectionConfig {
+    /// Masters without authentication and TLS, spoken to in protobuf.
+    pub fn new(masters: Vec<String>) -> Self {
+        Self { masters, secret: None, ca_file: None, encoding: Encoding::Protobuf }
+    }
+
+    /// Settings of the client, for a framework with this principal.
+    pub(crate) fn client(&self, principal: Option<&str>) -> ClientConfig {
+        let auth = match (principal, &self.secret) {
+            (Some(principal), Some(secret)) => {
+                Auth::Basic { principal: principal.to_owned(), secret: secret.clone() }
+            }
+            (None, _) | (_, None) => Auth::None,
+        };
+        ClientConfig {
+            encoding: self.encoding,
+            auth,
+            ca_file: self.ca_file.clone(),
+            ..ClientConfig::default()
+        }
+    }
+}
+
+/// Everything that [`run`](crate::run) has to know of the framework.
+#[derive(Debug, Clone)]
+pub struct FrameworkConfig {
+    /// Where the masters are.
+    pub connection: ConnectionConfig,
+    /// Who subscribes, with which executor, limits and timers.
+    pub core: Config,
+}
+
+/// What [`run`](crate::run) is to do.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// One command, many times.
+    pub spec: JobSpec,
+    /// Folder that outputs are collected in: `<index>.out` and `<index>.err`, where not empty.
+    pub output: Option<PathBuf>,
+}
+
+impl From<JobSpec> for Job {
+    fn from(spec: JobSpec) -> Self {
+        Self { spec, output: None }
+    }
+}
+
+/// An executor whose program lies on every agent already.
+///
+/// `arguments` do not begin with the program's name.
+pub fn executor_at(program: &Path, arguments: &[String]) -> ExecutorTemplate {
+    let program = program.display().to_string();
+    ExecutorTemplate::new(CommandInfo {
+        shell: Some(false),
+        arguments: std::iter::once(&program).chain(arguments).cloned().collect(),
+        value: Some(program),
+        ..CommandInfo::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executor_is_started_without_a_shell() {
+        let command = executor_at(Path::new("/opt/m x"), &["executor".to_owned()]).command;
+        assert_eq!(command.shell, Some(false));
+        assert_eq!(command.value.as_deref(), Some("/opt/m x"));
+        assert_eq!(command.arguments, ["/opt/m x", "executor"]);
+    }
+
+    #[test]
+    fn only_a_principal_with_a_secret_authenticates() {
+        let mut connection = ConnectionConfig::new(vec!["m:1".to_owned()]);
+        assert!(matches!(connection.client(Some("p")).auth, Auth::None));
+        connection.secret = Some("s".into());
+        assert!(matches!(connection.client(None).auth, Auth::None));
+        assert!(matches!(connection.client(Some("p")).auth, Auth::Basic { .. }));
+    }
+}
