@@ -14,7 +14,11 @@ use marmoset_proto::mesos::v1::{
 use tokio::sync::mpsc;
 
 /// From the master to one agent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all messages are launches, the large variant"
+)]
 pub enum ToAgent {
     /// The agent may work under this id.
     Registered {

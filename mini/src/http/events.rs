@@ -4,7 +4,7 @@
 //!  actor ──send──▶ (unbounded queue) ──poll──▶ encode + frame ──▶ socket
 //!    │ close(): the queue drains, then the terminating chunk, then the connection closes
 //!    │ cut():   the connection breaks at once, without a terminating chunk
-//!    ◀── closed(): the client is gone
+//!    ◀── gone(): the client is gone
 //! ```
 //!
 //! Encoding happens where the body is polled, on the connection's task, so that
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use marmoset_proto::recordio;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Body;
 
@@ -40,25 +40,26 @@ pub(crate) struct StreamCut;
 pub(crate) struct EventStream<E> {
     queue: mpsc::UnboundedSender<E>,
     cut: CancellationToken,
+    gone: CancellationToken,
 }
 
 // Not derived: a derive would ask for `E: Clone`.
 impl<E> Clone for EventStream<E> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), cut: self.cut.clone() }
+        Self { queue: self.queue.clone(), cut: self.cut.clone(), gone: self.gone.clone() }
     }
 }
 
 impl<E> EventStream<E> {
     /// Queues an event. Whether the client is still there does not matter to the caller;
-    /// [`closed`](Self::closed) tells.
+    /// [`gone`](Self::gone) tells.
     pub(crate) fn send(&self, event: E) {
         let _gone = self.queue.send(event);
     }
 
-    /// Completes once the client is gone (or the stream was cut).
-    pub(crate) async fn closed(&self) {
-        self.queue.closed().await;
+    /// Is cancelled once the client is gone; unlike a clone, it does not keep the stream open.
+    pub(crate) fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 
     /// Ends the stream after what is queued. Other clones must be dropped for it to take effect.
@@ -79,8 +80,10 @@ pub(crate) fn event_stream<E: Send + 'static>(
     let (queue, events) = mpsc::unbounded_channel();
     let cut = CancellationToken::new();
     let cutting = Box::pin(cut.clone().cancelled_owned());
-    let body = EventBody { events, cutting, encode: Arc::new(encode) };
-    (EventStream { queue, cut }, Box::pin(body))
+    let gone = CancellationToken::new();
+    let dropped = gone.clone().drop_guard();
+    let body = EventBody { events, cutting, encode: Arc::new(encode), _dropped: dropped };
+    (EventStream { queue, cut, gone }, Box::pin(body))
 }
 
 type Cutting = Pin<Box<tokio_util::sync::WaitForCancellationFutureOwned>>;
@@ -89,6 +92,7 @@ struct EventBody<E> {
     events: mpsc::UnboundedReceiver<E>,
     cutting: Cutting,
     encode: Arc<dyn Fn(&E) -> Bytes + Send + Sync>,
+    _dropped: DropGuard,
 }
 
 impl<E> http_body::Body for EventBody<E> {

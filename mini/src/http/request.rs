@@ -17,6 +17,8 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     /// With percent escapes decoded.
     pub(crate) path: String,
+    /// Path and query as sent.
+    pub(crate) target: String,
     /// As sent, without the question mark.
     pub(crate) query: Option<String>,
     /// All headers.
@@ -31,6 +33,7 @@ impl Request {
         Self {
             method: parts.method,
             path: percent_decode(parts.uri.path()),
+            target: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             query: parts.uri.query().map(str::to_owned),
             headers: parts.headers,
             body,

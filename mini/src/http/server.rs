@@ -69,16 +69,12 @@ impl Server {
         Self { addr, stop, tasks }
     }
 
-    /// Where it listens.
-    pub(crate) fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
     /// Closes the listener and breaks every connection; the port is free when this returns.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        tracing::debug!(addr = %self.addr, "stopped to listen");
     }
 }
 
