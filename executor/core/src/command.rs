@@ -29,14 +29,6 @@ pub enum CommandError {
          put them into `ExecutorInfo.command.uris`"
     )]
     Uris,
-    /// Another user than the executor's.
-    #[error("has the `user` `{wanted}`: tasks run as the executor's user, `{own}`")]
-    User {
-        /// What was asked for.
-        wanted: String,
-        /// What there is.
-        own: String,
-    },
     /// Not the name of a variable.
     #[error("has an environment variable with the name `{0}`: it is empty or contains `=`")]
     VariableName(String),
@@ -52,7 +44,7 @@ pub enum CommandError {
 }
 
 /// Checks everything that needs no look at the machine.
-pub(crate) fn check(command: &CommandInfo, user: Option<&str>) -> Result<(), CommandError> {
+pub(crate) fn check(command: &CommandInfo) -> Result<(), CommandError> {
     let shell = command.shell();
     match command.value.as_deref() {
         None => return Err(CommandError::NoValue { shell }),
@@ -68,12 +60,6 @@ pub(crate) fn check(command: &CommandInfo, user: Option<&str>) -> Result<(), Com
     }
     if !command.uris.is_empty() {
         return Err(CommandError::Uris);
-    }
-    match (&command.user, user) {
-        (Some(wanted), Some(own)) if wanted != own => {
-            return Err(CommandError::User { wanted: wanted.clone(), own: own.to_string() });
-        }
-        _ => {}
     }
     command.environment.as_ref().map_or(Ok(()), check_environment)
 }

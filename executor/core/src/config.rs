@@ -29,8 +29,6 @@ pub struct Config {
     pub queue: QueueBounds,
     /// How many runs may be handed to a runtime that have not started.
     pub starting: usize,
-    /// Name of the user the executor runs as: tasks can have no other yet.
-    pub user: Option<String>,
     /// From the operating system, or from a test.
     pub seed: [u8; 32],
 }
@@ -50,7 +48,6 @@ impl Config {
             report_interval: Duration::from_millis(250),
             queue: QueueBounds::default(),
             starting: 64,
-            user: None,
             seed,
         }
     }

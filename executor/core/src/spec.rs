@@ -182,7 +182,7 @@ pub enum IdProblem {
 }
 
 /// Reads a task.
-pub(crate) fn read(task: &TaskInfo, user: Option<&str>) -> Result<Work, SpecError> {
+pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
     let id = task.task_id.as_str();
     check_id(id).map_err(|problem| SpecError::TaskId { id: id.to_string(), problem })?;
     let spec = match (&task.command, &task.data) {
@@ -206,8 +206,7 @@ pub(crate) fn read(task: &TaskInfo, user: Option<&str>) -> Result<Work, SpecErro
         (Some(command), None) => {
             let field =
                 if task.command.is_some() { "TaskInfo.command" } else { "TaskSpec.command" };
-            command::check(&command, user)
-                .map_err(|problem| SpecError::Command { field, problem })?;
+            command::check(&command).map_err(|problem| SpecError::Command { field, problem })?;
             if spec.item.as_ref().is_some_and(|item| item.line().contains('\0')) {
                 return Err(SpecError::Line(spec.item.map_or(0, |item| item.index)));
             }
@@ -217,7 +216,7 @@ pub(crate) fn read(task: &TaskInfo, user: Option<&str>) -> Result<Work, SpecErro
         }
         (None, Some(_)) if spec.item.is_some() => Err(SpecError::ItemBesideBatch),
         (None, Some(_)) if task.max_completion_time.is_some() => Err(SpecError::LimitOfBatch),
-        (None, Some(batch)) => read_batch(batch, runtime, role, ports, user).map(Work::Batch),
+        (None, Some(batch)) => read_batch(batch, runtime, role, ports).map(Work::Batch),
     }
 }
 
@@ -226,10 +225,9 @@ fn read_batch(
     runtime: RuntimeKind,
     role: Option<String>,
     ports: Vec<u16>,
-    user: Option<&str>,
 ) -> Result<BatchSpec, SpecError> {
     let (width, each) = (batch.width(), batch.ports());
-    command::check(&batch.command, user)
+    command::check(&batch.command)
         .map_err(|problem| SpecError::Command { field: "batch.command", problem })?;
     if width == 0 {
         return Err(SpecError::NoWidth);

@@ -128,7 +128,7 @@ impl Core {
         full: Option<String>,
     ) -> Result<Body, Refusal> {
         let id = &info.task_id;
-        let work = spec::read(info, self.config.user.as_deref())
+        let work = spec::read(info)
             .map_err(|error| Refusal { state: TaskState::TaskError, message: error.to_string() })?;
         let full = full.or_else(|| match &work {
             Work::Single(_) => None,

@@ -23,20 +23,20 @@ fn with_ports(mut task: TaskInfo, begin: u64, end: u64) -> TaskInfo {
 }
 
 fn refusal(task: &TaskInfo) -> String {
-    read(task, Some("root")).unwrap_err().to_string()
+    read(task).unwrap_err().to_string()
 }
 
 #[test]
 fn reads_both_encodings() {
     let json = r#"{"command": {"value": "echo {}"}, "item": {"index": 4, "line": "x"}}"#;
-    let Work::Single(single) = read(&task(json), None).unwrap() else { panic!() };
+    let Work::Single(single) = read(&task(json)).unwrap() else { panic!() };
     assert_eq!(single.template.command.value(), "echo {}");
     assert_eq!(single.item.unwrap().line(), "x");
 
     let spec = codec::decode::<TaskSpec>(json.as_bytes(), Encoding::Json).unwrap();
     let mut same = task("");
     same.data = Some(encode(&spec, Encoding::Protobuf));
-    assert!(matches!(read(&same, None).unwrap(), Work::Single(_)));
+    assert!(matches!(read(&same).unwrap(), Work::Single(_)));
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_plain_command_wins_over_opaque_data() {
     let mut task = task("anything");
     task.command = Some(CommandInfo { value: Some("true".into()), ..CommandInfo::default() });
     task.max_completion_time = Some(DurationInfo { nanoseconds: 5 });
-    let Work::Single(single) = read(&with_ports(task, 8000, 8002), None).unwrap() else { panic!() };
+    let Work::Single(single) = read(&with_ports(task, 8000, 8002)).unwrap() else { panic!() };
     assert_eq!(single.ports, [8000, 8001, 8002]);
     assert_eq!(single.limit, Some(Duration::from_nanos(5)));
 }
@@ -54,7 +54,7 @@ fn reads_a_batch() {
     let json = r#"{"batch": {"command": {"value": "x"}, "job": "j", "width": 2, "ports": 2,
         "ranges": [{"begin": 0, "end": 9}], "items": [{"index": 10, "attempt": 1}]}}"#;
     let task = with_ports(task(json), 8000, 8003);
-    let Work::Batch(batch) = read(&task, None).unwrap() else { panic!() };
+    let Work::Batch(batch) = read(&task).unwrap() else { panic!() };
     assert_eq!((batch.pending.len(), batch.width, batch.ports_each), (11, 2, 2));
 }
 
@@ -89,7 +89,6 @@ fn refuses_with_the_field_and_what_to_do() {
         task(r#"{"command": {"shell": false, "value": "x"}}"#),
         task(r#"{"command": {"value": "a\u0000b"}}"#),
         task(r#"{"command": {"value": "x", "uris": [{"value": "http://a/b"}]}}"#),
-        task(r#"{"command": {"value": "x", "user": "nobody"}}"#),
         task(
             r#"{"command": {"value": "x", "environment": {"variables": [{"name": "A=B", "value": "c"}]}}}"#,
         ),
@@ -128,7 +127,7 @@ fn ids_that_are_no_file_names_are_refused() {
         assert_eq!(check_id(id), Err(problem), "{id}");
         let mut task = task(r#"{"command": {"value": "x"}}"#);
         task.task_id = id.into();
-        assert!(matches!(read(&task, None), Err(SpecError::TaskId { .. })), "{id}");
+        assert!(matches!(read(&task), Err(SpecError::TaskId { .. })), "{id}");
     }
     for id in ["a", "a..b", "...", "Aufgabe-ü", &"x".repeat(255)] {
         assert_eq!(check_id(id), Ok(()), "{id}");
@@ -138,5 +137,5 @@ fn ids_that_are_no_file_names_are_refused() {
     let spec = task(&format!(
         r#"{{"batch": {{"command": {{"value": "x"}}, "job": "{job}", "items": [{{"index": 10}}]}}}}"#
     ));
-    assert!(matches!(read(&spec, None), Err(SpecError::Job { problem: IdProblem::TooLong, .. })));
+    assert!(matches!(read(&spec), Err(SpecError::Job { problem: IdProblem::TooLong, .. })));
 }
