@@ -104,18 +104,20 @@ pub struct Sandbox {
     pub folder: String,
 }
 
-/// Values between 1 µs and hours, to three digits.
+/// Longer times count as this: 30 days.
+const LONGEST_MICROS: u64 = 30 * 24 * 3600 * 1_000_000;
+
+/// Values between 1 µs and 30 days, to three digits.
 #[derive(Debug)]
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
     pub(crate) fn new() -> Self {
-        Self(Histogram::new(3).expect("three digits are allowed"))
+        Self(Histogram::new_with_bounds(1, LONGEST_MICROS, 3).expect("constants that are allowed"))
     }
 
     pub(crate) fn record(&mut self, value: Duration) {
         let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        // Without a bound given, the histogram grows; it refuses only what no memory holds.
         self.0.saturating_record(micros.max(1));
     }
 
