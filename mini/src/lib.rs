@@ -13,12 +13,15 @@
 //! cluster inside a test: [`Cluster::start`].
 
 mod agent;
+pub mod builtin;
+mod clock;
 mod cluster;
 mod config;
 mod faults;
 mod http;
 pub mod link;
 mod master;
+mod processes;
 
 pub use cluster::{Cluster, StartError};
 pub use config::{

@@ -11,7 +11,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -24,11 +23,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    core::{Action, Container, Core, Input, Now, Refusal, StreamId, Subscription},
+    core::{Action, Container, Core, Input, Refusal, StreamId, Subscription},
     http::AgentService,
     launch, view,
 };
 use crate::{
+    clock::{now, until},
     http::{Body, EventStream, Server, event_stream},
     link::{ToAgent, ToMaster},
 };
@@ -389,16 +389,4 @@ async fn from_master(link: &mut Option<mpsc::UnboundedReceiver<ToAgent>>) -> Opt
         Some(link) => link.recv().await,
         None => std::future::pending().await,
     }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-pub(super) fn now() -> Now {
-    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { instant: tokio::time::Instant::now().into_std(), epoch: epoch.as_secs_f64() }
 }

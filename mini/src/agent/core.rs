@@ -54,21 +54,13 @@ use super::{
     updates::{Forward, Retry, UpdateStreams},
 };
 use crate::{
+    clock::Now,
     config::CommandLine,
     link::{ToAgent, ToMaster},
 };
 
 /// Finished frameworks that stay visible.
 const COMPLETED_FRAMEWORKS: usize = 50;
-
-/// The time, on the clock for intervals and on the one for people.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Now {
-    /// For deadlines.
-    pub(crate) instant: Instant,
-    /// Seconds since 1970, for time stamps.
-    pub(crate) epoch: f64,
-}
 
 /// One subscription of an executor; the edge knows the connection behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -313,11 +305,6 @@ impl Core {
     /// Whether a master knows this agent.
     pub(crate) fn is_registered(&self) -> bool {
         self.life == Life::Registered
-    }
-
-    /// Whether any executor's processes may still run.
-    pub(crate) fn has_containers(&self) -> bool {
-        !self.containers.is_empty()
     }
 
     /// The agent's info, with its id once it has one.

@@ -15,7 +15,6 @@
 
 mod fetch;
 mod process;
-mod tree;
 mod user;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -24,11 +23,11 @@ use marmoset_proto::mesos::v1::CommandInfo;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::user::Identity;
 use super::{
     core::{Container, Input},
     sandbox,
 };
+use crate::processes::Identity;
 
 /// All that is needed to start an executor.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use std::{
 
 use marmoset_proto::mesos::v1::{AgentId, ExecutorId, FrameworkId};
 
-use super::launch::Identity;
+use crate::processes::Identity;
 
 /// Name of the link to the newest run.
 pub(crate) const LATEST: &str = "latest";

@@ -115,7 +115,7 @@ pub(super) fn metrics(core: &Core) -> Value {
     ] {
         put(format!("slave/{name}"), count as f64);
     }
-    put("slave/uptime_secs".into(), super::actor::now().epoch - core.started());
+    put("slave/uptime_secs".into(), crate::clock::now().epoch - core.started());
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     put("system/cpus_total".into(), cpus as f64);
     json!(metrics)

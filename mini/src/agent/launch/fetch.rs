@@ -20,7 +20,7 @@ use futures_util::StreamExt as _;
 use marmoset_proto::mesos::v1::command_info::Uri;
 use tokio::io::AsyncWriteExt as _;
 
-use super::Identity;
+use crate::processes::Identity;
 
 /// Why a file is not there.
 #[derive(Debug, thiserror::Error)]

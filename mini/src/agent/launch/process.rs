@@ -1,8 +1,7 @@
 //! One process with a session of its own, and its end.
 //!
-//! The only unsafe code of the agent: what happens between fork and exec, and
-//! the pidfd. The first process is watched through its pidfd and reaped last,
-//! see [`super`].
+//! The first process is watched through its pidfd and reaped last, see
+//! [`super`].
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,7 +20,8 @@ use std::{
 use tokio::io::{Interest, unix::AsyncFd};
 use tokio_util::sync::CancellationToken;
 
-use super::{Identity, KILLED, Launch, tree};
+use super::{KILLED, Launch};
+use crate::processes::{Identity, in_own_session, kill_container};
 
 /// Wait status of a process that exited with 1, as Mesos' helper does when exec fails.
 const EXITED_1: i32 = 1 << 8;
@@ -76,7 +76,7 @@ pub(super) fn spawn(launch: &Launch, identity: Option<&Identity>) -> Result<Spaw
     match watch(child.id()) {
         Ok(pidfd) => Ok(Spawned::Running(Process { child, pidfd })),
         Err(error) => {
-            tree::kill_all(child.id(), &launch.directory);
+            kill_container(child.id(), &launch.directory);
             let _reaped = child.wait();
             Err(SpawnError::Watch(error))
         }
@@ -101,7 +101,7 @@ impl Process {
         }
         let sandbox = sandbox.to_owned();
         let reaped = tokio::task::spawn_blocking(move || {
-            tree::kill_all(self.pid(), &sandbox);
+            kill_container(self.pid(), &sandbox);
             self.child.wait().map_or(KILLED, ExitStatusExt::into_raw)
         });
         reaped.await.unwrap_or(KILLED)
@@ -130,29 +130,6 @@ fn output(sandbox: &Path, name: &str, owner: Option<&Identity>) -> Result<File, 
         chown(&path, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
     }
     Ok(file)
-}
-
-#[expect(unsafe_code, reason = "setsid and the change of user happen between fork and exec")]
-fn in_own_session(command: &mut Command, identity: Option<&Identity>) {
-    let identity = identity.cloned();
-    // SAFETY: the closure runs in the forked child and makes system calls only;
-    // it allocates nothing and touches no lock. `setgroups` gets a pointer to
-    // and the length of a vector that lives in the closure.
-    unsafe {
-        command.pre_exec(move || {
-            check(libc::setsid())?;
-            if let Some(identity) = &identity {
-                check(libc::setgroups(identity.groups.len(), identity.groups.as_ptr()))?;
-                check(libc::setgid(identity.gid))?;
-                check(libc::setuid(identity.uid))?;
-            }
-            Ok(())
-        });
-    }
-}
-
-fn check(result: i32) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[expect(unsafe_code, reason = "the reactor must be told that the descriptor stays open")]

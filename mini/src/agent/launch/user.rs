@@ -5,16 +5,7 @@
 
 use std::{fs, path::Path};
 
-/// A user with all that a process needs to become it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Identity {
-    /// The user's id.
-    pub(crate) uid: u32,
-    /// Its primary group.
-    pub(crate) gid: u32,
-    /// All of its groups.
-    pub(crate) groups: Vec<u32>,
-}
+use crate::processes::Identity;
 
 /// Why nobody can be found.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,9 @@
-//! Everything that belongs to a container, found in `/proc` and killed.
+//! Everything that belongs together, found in `/proc` and signalled.
 //!
 //! A container here is no cgroup. What belongs to it: the first process, its
 //! session and process group, all descendants, their sessions and groups, and
 //! whatever still carries the sandbox's path in its environment (a daemon that
-//! made a session of its own and lost its parents). Called by
-//! [`super::process`], on a thread that may block.
+//! made a session of its own and lost its parents).
 
 use std::{
     collections::BTreeSet,
@@ -33,10 +32,21 @@ struct Process {
     dead: bool,
 }
 
-/// Sends SIGKILL to all of a container until nothing of it lives.
+/// Sends a signal once to a process, its descendants, and their groups and sessions.
+///
+/// The process must not have been reaped yet.
+pub(crate) fn signal_tree(first: u32, signal: Signal) {
+    let Ok(first) = i32::try_from(first) else { return };
+    for pid in members(&processes(), &mut BTreeSet::from([first]), |_| false) {
+        // It may have ended since; there is nothing else to do about an error.
+        let _gone = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// Sends SIGKILL to all of a container until nothing of it lives. Blocks until then.
 ///
 /// The first process must not have been reaped yet.
-pub(super) fn kill_all(first: u32, sandbox: &Path) {
+pub(crate) fn kill_container(first: u32, sandbox: &Path) {
     let Ok(first) = i32::try_from(first) else { return };
     let marker = format!("MESOS_DIRECTORY={}", sandbox.display());
     let give_up = Instant::now() + PATIENCE;

@@ -1,0 +1,7 @@
+//! The built-in command executor as a program of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    marmoset_mini::builtin::main()
+}
