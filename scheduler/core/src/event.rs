@@ -57,9 +57,11 @@ pub struct Location {
     pub framework_id: FrameworkId,
     /// The agent.
     pub agent_id: AgentId,
-    /// The agent's host name or address.
+    /// The agent's host name.
     pub hostname: String,
-    /// The port of the agent's own HTTP server.
+    /// Where the agent's own HTTP server is reached: an IP address if the agent told one.
+    pub address: String,
+    /// The port of that server.
     pub port: u16,
     /// The executor on that agent.
     pub executor_id: ExecutorId,

@@ -17,15 +17,24 @@
 //! A *Mesos task* carries one item or a batch of them; see `marmoset/v1/marmoset.proto`.
 //! [`Session`] is usable without the rest, for other frameworks.
 
+mod agents;
+mod appetite;
+mod book;
 pub mod clock;
 pub mod config;
 mod core;
 mod counters;
+mod done;
 pub mod event;
+mod flights;
+mod indices;
 pub mod job;
 pub mod placement;
+mod reconcile;
 mod rng;
 pub mod session;
+mod sizing;
+mod work;
 
 pub use clock::{Now, WallTime};
 pub use config::{Config, ExecutorTemplate, Framework, Limits, Timing};
@@ -35,5 +44,5 @@ pub use event::{
     EndState, JobEvent, Location, Notice, RetryReason, TaskEnd, TaskRetry, TaskStart, WaitReason,
 };
 pub use job::{BatchSize, Items, JobError, JobId, JobSpec};
-pub use placement::{Candidate, Demand, Grant, Placement};
+pub use placement::{Candidate, Demand, Grant, Placement, Spread};
 pub use session::{CallFailure, ConnectFailure, Session, SessionAction, SessionInput, StopReason};

@@ -4,6 +4,10 @@
 //! Mesos tasks: it speaks of *slots*, each room for one running item. What it grants beyond
 //! what fits is cut, so a placement can be wrong but not harmful.
 
+mod spread;
+
+pub use spread::Spread;
+
 use marmoset_proto::{
     mesos::v1::{AgentId, Attribute},
     resources::{Need, Resources},

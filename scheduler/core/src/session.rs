@@ -38,7 +38,8 @@ pub enum SessionInput {
     CallFailed(CallFailure),
     /// The moment of [`Session::poll_wake`] has come.
     Wake,
-    /// Nothing more is to be done: the session ends.
+    /// Nothing more is to be done: the session ends. Calls that were sent before are still to
+    /// be delivered; [`SessionAction::Disconnect`] does not follow.
     Stop,
 }
 
@@ -169,8 +170,10 @@ pub struct Session {
     patience: Option<Instant>,
     /// What the last attempt ended with.
     last_failure: String,
-    /// Roles that are to start suppressed.
+    /// Whether the next subscription starts with all roles suppressed.
     suppressed: bool,
+    /// Whether the last one did.
+    started_suppressed: bool,
     actions: VecDeque<SessionAction>,
 }
 
@@ -189,6 +192,7 @@ impl Session {
             patience,
             last_failure: String::from("no answer from any master"),
             suppressed: false,
+            started_suppressed: false,
             actions: VecDeque::new(),
         };
         session.connect(now.instant);
@@ -213,6 +217,11 @@ impl Session {
     /// Says whether the next subscription starts with all roles suppressed.
     pub fn suppress_on_subscribe(&mut self, suppressed: bool) {
         self.suppressed = suppressed;
+    }
+
+    /// Whether the subscription started with all roles suppressed.
+    pub fn started_suppressed(&self) -> bool {
+        self.started_suppressed
     }
 
     /// Gives a call with the framework's id in it.
@@ -280,6 +289,7 @@ impl Session {
             suppressed_roles,
             offer_constraints: None,
         });
+        self.started_suppressed = self.suppressed;
         self.phase = Phase::Connecting { until: now + self.timing.subscribe_timeout };
         self.actions.push_back(SessionAction::Subscribe(Box::new(call)));
     }
@@ -413,9 +423,6 @@ impl Session {
     }
 
     fn stop(&mut self, reason: StopReason) {
-        if reason == StopReason::Requested {
-            self.disconnect("stopped");
-        }
         self.phase = Phase::Stopped;
         self.actions.push_back(SessionAction::Stopped(reason));
     }
