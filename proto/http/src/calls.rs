@@ -148,9 +148,10 @@ impl Line {
         loop {
             let Some(connection) = &mut self.connection else { return self.jobs.recv().await };
             tokio::select! {
+                // An end that was already seen comes before a call that could meet it.
                 biased;
-                job = self.jobs.recv() => return job,
                 () = connection.closed() => self.connection = None,
+                job = self.jobs.recv() => return job,
             }
         }
     }
@@ -169,7 +170,7 @@ impl Line {
         if was_kept && let Ok(Err(ExchangeError::Unsent(request, _))) = outcome {
             // The server had closed it before anything of this call went out.
             connection = self.connect().await?;
-            outcome = timeout_at(deadline, connection.exchange(request)).await;
+            outcome = timeout_at(deadline, connection.exchange(*request)).await;
         }
         let endpoint = self.endpoint.clone();
         let mut answer = match outcome {

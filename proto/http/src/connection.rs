@@ -36,7 +36,7 @@ pub(crate) struct Connection {
 /// Why a request got no answer.
 pub(crate) enum ExchangeError {
     /// Not a byte of it was sent: it may be sent again.
-    Unsent(Request<Full<Bytes>>, TransportError),
+    Unsent(Box<Request<Full<Bytes>>>, TransportError),
     /// It may have been executed.
     Broken(TransportError),
     /// What came back is not HTTP.
@@ -58,11 +58,13 @@ impl Connection {
     ) -> Result<Response<Incoming>, ExchangeError> {
         let Self { sender, driving } = self;
         if let Err(error) = drive(driving, sender.ready()).await {
-            return Err(ExchangeError::Unsent(request, TransportError(error)));
+            return Err(ExchangeError::Unsent(Box::new(request), TransportError(error)));
         }
         let answer = drive(driving, sender.try_send_request(request)).await;
         answer.map_err(|mut error| match error.take_message() {
-            Some(request) => ExchangeError::Unsent(request, TransportError(error.into_error())),
+            Some(request) => {
+                ExchangeError::Unsent(Box::new(request), TransportError(error.into_error()))
+            }
             None => {
                 let error = error.into_error();
                 if error.is_parse() {

@@ -165,7 +165,8 @@ impl Endpoint {
             return Err("it carries credentials");
         }
         let same = target.path() == base.path() && target.query() == base.query();
-        if !same && !(target.path() == "/" && target.query().is_none()) {
+        let bare = target.path() == "/" && target.query().is_none();
+        if !same && !bare {
             return Err("it leads to another path");
         }
         let (Some(host), Some(port)) = (target.host(), target.port_or_known_default()) else {

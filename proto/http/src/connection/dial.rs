@@ -156,3 +156,33 @@ async fn resolve(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
     let found: Vec<IpAddr> = builder.build()?.lookup_ip(name).await?.iter().collect();
     if found.is_empty() { Err("it has no address".into()) } else { Ok(found) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sockets_are_prompt_and_probed() {
+        let config = ClientConfig::default();
+        let dialer = Dialer::new(&config, Authorities::new(None).unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let host = Host::<String>::parse("127.0.0.1").unwrap();
+        let deadline = Instant::now() + config.connect_timeout;
+        let stream = dialer.tcp(&host, address.port(), deadline).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(15));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn names_come_from_the_hosts_file_too() {
+        let found = resolve("localhost").await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{found:?}");
+        // The older protocol first: Mesos speaks no other.
+        assert!(found[0].is_ipv4(), "{found:?}");
+    }
+}
