@@ -1,4 +1,24 @@
-//! The resident executor.
+//! The resident executor: one process per agent that runs many small tasks.
+//!
+//! Owns the executor's edge: its flags and environment, the connection to the
+//! agent, the runtimes, the loop between them and the decisions of
+//! `marmoset-executor-core`. Refuses to decide anything itself.
+//!
+//! ```text
+//!    agent ◀── agent.rs ──▶ dispatcher.rs ◀── runtime.rs ──▶ launcher ──▶ tasks
+//!                              │      ▲
+//!                       inputs ▼      │ actions
+//!                        marmoset-executor-core
+//! ```
 
+mod agent;
+mod arguments;
+mod dispatcher;
+mod environment;
 pub mod floor;
 pub mod launcher;
+mod notes;
+mod runtime;
+mod start;
+
+pub use start::main;

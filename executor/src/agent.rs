@@ -1,0 +1,181 @@
+//! The connection to the agent.
+//!
+//! Owns one subscription at a time and the way for its UPDATE calls. Refuses to
+//! decide when to connect: the core does, and is told everything that happens.
+//! Called by the dispatcher.
+//!
+//! A task per subscription reads events; another, started by it, sends calls
+//! one after the other. The latter outlives the stream: last updates are worth
+//! sending when the agent has closed it.
+
+use marmoset_executor_core::{CallId, ConnectionId, Disconnection, Input};
+use marmoset_http::{CallError, Calls, Client, Endpoint, StreamError, SubscribeError};
+use marmoset_proto::mesos::v1::executor::{Call, Event};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Inputs that may wait for the dispatcher; then the stream is read no further.
+const INPUTS: usize = 256;
+
+/// The agent, as the dispatcher sees it.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    client: Client,
+    endpoint: Endpoint,
+    path: String,
+    /// How many calls the core sends at once.
+    width: usize,
+    inputs: mpsc::Sender<Input>,
+    received: mpsc::Receiver<Input>,
+    tasks: TaskTracker,
+    current: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    stream: CancellationToken,
+    calls: mpsc::Sender<(CallId, Box<Call>)>,
+}
+
+impl Agent {
+    pub(crate) fn new(client: Client, endpoint: Endpoint, path: String, width: usize) -> Self {
+        let (inputs, received) = mpsc::channel(INPUTS);
+        let tasks = TaskTracker::new();
+        Self { client, endpoint, path, width, inputs, received, tasks, current: None }
+    }
+
+    /// Replaces the connection.
+    pub(crate) fn subscribe(&mut self, id: ConnectionId, call: Box<Call>) {
+        self.disconnect();
+        let stream = CancellationToken::new();
+        let (calls, waiting) = mpsc::channel(self.width.max(1));
+        let connection = Connection {
+            id,
+            client: self.client.clone(),
+            endpoint: self.endpoint.clone(),
+            path: self.path.clone(),
+            inputs: self.inputs.clone(),
+            tasks: self.tasks.clone(),
+        };
+        let cancelled = stream.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => {}
+                () = connection.run(&call, waiting) => {}
+            }
+        });
+        self.current = Some(Current { stream, calls });
+    }
+
+    /// Stops listening. Calls that were handed over still go out.
+    pub(crate) fn disconnect(&mut self) {
+        if let Some(current) = &self.current {
+            current.stream.cancel();
+        }
+    }
+
+    /// Sends an UPDATE after those handed over before. Gives it back as failed if there is no way.
+    pub(crate) fn update(&mut self, id: CallId, call: Box<Call>) -> Option<Input> {
+        let failed =
+            |reason: &str| Some(Input::CallFailed(id, Disconnection::Broken(reason.to_string())));
+        match &self.current {
+            None => failed("there is no connection"),
+            // The core never has more calls on their way than the channel holds.
+            Some(current) => match current.calls.try_send((id, call)) {
+                Ok(()) => None,
+                Err(_) => failed("the connection for calls is gone"),
+            },
+        }
+    }
+
+    /// What happened next. May be cancelled.
+    pub(crate) async fn next(&mut self) -> Input {
+        self.received.recv().await.expect("the sender is kept")
+    }
+}
+
+struct Connection {
+    id: ConnectionId,
+    client: Client,
+    endpoint: Endpoint,
+    path: String,
+    inputs: mpsc::Sender<Input>,
+    tasks: TaskTracker,
+}
+
+impl Connection {
+    async fn run(self, call: &Call, waiting: mpsc::Receiver<(CallId, Box<Call>)>) {
+        let subscribed = self.client.subscribe::<Call, Event>(&self.endpoint, &self.path, call);
+        let mut subscription = match subscribed.await {
+            Ok(subscription) => subscription,
+            Err(error) => return self.tell(Input::Disconnected(self.id, refused(&error))).await,
+        };
+        self.tell(Input::Connected(self.id)).await;
+        let calls = subscription.calls();
+        self.tasks.spawn(send(calls, waiting, self.inputs.clone()));
+        let end = loop {
+            match subscription.next().await {
+                Ok(Some(event)) => self.tell(Input::Event(self.id, Box::new(event))).await,
+                Ok(None) => break Disconnection::Ended,
+                Err(error) if error.ends_stream() => break broken(&error),
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "an event was not understood");
+                }
+            }
+        };
+        self.tell(Input::Disconnected(self.id, end)).await;
+    }
+
+    async fn tell(&self, input: Input) {
+        // The dispatcher ends last.
+        let _ = self.inputs.send(input).await;
+    }
+}
+
+/// Sends one call after the other, in their order.
+async fn send(
+    calls: Calls,
+    mut waiting: mpsc::Receiver<(CallId, Box<Call>)>,
+    inputs: mpsc::Sender<Input>,
+) {
+    while let Some((id, call)) = waiting.recv().await {
+        let input = match calls.send(&*call).await {
+            Ok(_) => Input::CallDone(id),
+            Err(error) => Input::CallFailed(id, failed(&error)),
+        };
+        if inputs.send(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn refused(error: &SubscribeError) -> Disconnection {
+    match error.is_retryable() {
+        true => Disconnection::Broken(chain(error)),
+        false => Disconnection::Refused(chain(error)),
+    }
+}
+
+fn broken(error: &StreamError) -> Disconnection {
+    Disconnection::Broken(chain(error))
+}
+
+fn failed(error: &CallError) -> Disconnection {
+    match error.is_fatal() {
+        true => Disconnection::Refused(chain(error)),
+        false => Disconnection::Broken(chain(error)),
+    }
+}
+
+/// An error with all its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

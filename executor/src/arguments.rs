@@ -1,0 +1,126 @@
+//! The command line.
+
+use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use clap::Parser;
+use marmoset_executor_core::{QueueBounds, REPORT_INTERVAL_MIN, UpdatePolicy};
+use marmoset_http::Encoding;
+use marmoset_proto::duration;
+use tracing_subscriber::EnvFilter;
+
+/// Runs tasks for a Mesos agent.
+///
+/// Started by an agent, which sets MESOS_AGENT_ENDPOINT, MESOS_FRAMEWORK_ID, MESOS_EXECUTOR_ID
+/// and other variables. Everything else is set by these flags, in `ExecutorInfo.command`.
+#[derive(Debug, Parser)]
+#[command(name = "marmoset-executor", version, about)]
+pub(crate) struct Arguments {
+    /// Which status updates of a task are sent: `all`, `coalesce` (one that is not yet sent is
+    /// dropped when a later one exists) or `terminal`
+    #[arg(long, value_name = "POLICY", default_value = "coalesce")]
+    pub(crate) updates: UpdatePolicy,
+
+    /// How many Mesos tasks may wait to be started; more are TASK_FAILED
+    #[arg(long, value_name = "TASKS", default_value_t = QueueBounds::default().tasks)]
+    pub(crate) queue: usize,
+
+    /// How many items of batches may wait to be started; a batch with more is TASK_FAILED
+    #[arg(long, value_name = "ITEMS", default_value_t = QueueBounds::default().items)]
+    pub(crate) queue_items: u64,
+
+    /// Shortest time between two reports of one batch, 100ms or more
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = report_interval)]
+    pub(crate) report_interval: Duration,
+
+    /// From SIGTERM to SIGKILL for a task without a kill policy of its own
+    #[arg(long, value_name = "DURATION", default_value = "3secs", value_parser = duration::parse)]
+    pub(crate) kill_grace: Duration,
+
+    /// Encoding spoken with the agent: `protobuf` or `json`
+    #[arg(long, value_name = "ENCODING", default_value = "protobuf", value_parser = encoding)]
+    pub(crate) encoding: Encoding,
+
+    /// PEM file with the authorities to trust when the agent speaks TLS
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// How many processes start tasks [default: one for each CPU, at most four]
+    #[arg(long, value_name = "PROCESSES")]
+    pub(crate) launcher_workers: Option<NonZeroUsize>,
+
+    /// What is logged to stderr: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
+    /// `info,marmoset_http=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
+    pub(crate) log: String,
+}
+
+impl Arguments {
+    /// Reads the command line, the name of the program first.
+    pub(crate) fn read(arguments: Vec<OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(arguments)
+    }
+}
+
+fn encoding(text: &str) -> Result<Encoding, String> {
+    match text {
+        "protobuf" => Ok(Encoding::Protobuf),
+        "json" => Ok(Encoding::Json),
+        other => Err(format!("`{other}` is none of `protobuf`, `json`")),
+    }
+}
+
+fn report_interval(text: &str) -> Result<Duration, String> {
+    let interval = duration::parse(text).map_err(|error| error.to_string())?;
+    if interval < REPORT_INTERVAL_MIN {
+        return Err(format!("`{text}` is less than 100ms"));
+    }
+    Ok(interval)
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.to_string()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+        let all = ["marmoset-executor"].iter().chain(arguments).map(OsString::from);
+        Arguments::read(all.collect())
+    }
+
+    #[test]
+    fn is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_and_values() {
+        let defaults = read(&[]).unwrap();
+        assert_eq!(defaults.updates, UpdatePolicy::Coalesce);
+        assert_eq!(defaults.queue, 10_000);
+        let set =
+            read(&["--updates", "all", "--encoding=json", "--kill-grace", "1.5secs"]).unwrap();
+        assert_eq!(set.updates, UpdatePolicy::All);
+        assert_eq!(set.encoding, Encoding::Json);
+        assert_eq!(set.kill_grace, Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn refusals_name_the_flag() {
+        for (arguments, part) in [
+            (["--updates", "some"], "none of `all`, `coalesce`, `terminal`"),
+            (["--report-interval", "5ms"], "`5ms` is less than 100ms"),
+            (["--kill-grace", "5"], "'--kill-grace <DURATION>'"),
+            (["--queue", "-1"], "--queue"),
+            (["--encoding", "xml"], "none of `protobuf`, `json`"),
+            (["--log", "a=b=c"], "--log"),
+        ] {
+            let text = read(&arguments).unwrap_err().to_string();
+            assert!(text.contains(part), "{arguments:?}: {text}");
+        }
+    }
+}

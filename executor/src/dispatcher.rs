@@ -1,0 +1,141 @@
+//! The loop between the core and its hands.
+//!
+//! Owns the core. Refuses to decide: it names what happened, and does what it
+//! is told.
+
+use std::{future, time::Instant};
+
+use marmoset_executor_core::{Action, Core, Exit, Input, Now};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep_until,
+};
+
+use crate::{
+    agent::Agent,
+    notes,
+    runtime::{Runtime, RuntimeEvent},
+};
+
+/// Everything the executor consists of.
+pub(crate) struct Dispatcher<R> {
+    core: Core,
+    agent: Agent,
+    runtime: R,
+    signals: Signals,
+}
+
+/// What woke the loop.
+enum Occurrence {
+    Agent(Input),
+    Runtime(RuntimeEvent),
+    Signal(&'static str),
+    Wake,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The core said so.
+    Exit(Exit),
+    /// Nothing can be run any more.
+    Broken(String),
+}
+
+impl<R: Runtime> Dispatcher<R> {
+    /// Takes the signals of this process over.
+    pub(crate) fn new(core: Core, agent: Agent, runtime: R) -> std::io::Result<Self> {
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        Ok(Self { core, agent, runtime, signals })
+    }
+
+    /// Runs until the executor is to end, and ends the runtime.
+    pub(crate) async fn run(mut self) -> End {
+        let end = loop {
+            if let Some(exit) = self.act() {
+                break End::Exit(exit);
+            }
+            let wake = self.core.poll_wake();
+            let occurrence = tokio::select! {
+                biased;
+                name = self.signals.next() => Occurrence::Signal(name),
+                input = self.agent.next() => Occurrence::Agent(input),
+                event = self.runtime.next() => Occurrence::Runtime(event),
+                () = until(wake.map(|(at, _)| at)) => Occurrence::Wake,
+            };
+            if let Some(reason) = self.handle(occurrence) {
+                break End::Broken(reason);
+            }
+        };
+        self.runtime.close().await;
+        end
+    }
+
+    fn handle(&mut self, occurrence: Occurrence) -> Option<String> {
+        let now = Now::read();
+        match occurrence {
+            Occurrence::Agent(input) => self.core.handle(now, input),
+            Occurrence::Runtime(RuntimeEvent::Runs(events)) => {
+                for (run, event) in events {
+                    self.core.handle(now, Input::Run(run, event));
+                }
+            }
+            Occurrence::Runtime(RuntimeEvent::Lost { reason }) => {
+                self.core.handle(now, Input::LauncherDied(reason));
+            }
+            Occurrence::Runtime(RuntimeEvent::Broken { reason }) => return Some(reason),
+            Occurrence::Signal(name) => {
+                tracing::info!(signal = name, "asked to end");
+                self.core.handle(now, Input::Terminate);
+            }
+            Occurrence::Wake => self.core.handle(now, Input::Wake),
+        }
+        None
+    }
+
+    /// Does everything the core wants.
+    fn act(&mut self) -> Option<Exit> {
+        let mut exit = None;
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Subscribe(id, call) => self.agent.subscribe(id, call),
+                Action::Disconnect => self.agent.disconnect(),
+                Action::Update(id, call) => {
+                    if let Some(failed) = self.agent.update(id, call) {
+                        self.core.handle(Now::read(), failed);
+                    }
+                }
+                Action::Spawn(spawn) => self.runtime.spawn(*spawn),
+                Action::Signal(run, signal) => self.runtime.signal(run, signal),
+                Action::Note(note) => notes::log(note),
+                Action::Exit(why) => exit = Some(why),
+            }
+        }
+        self.runtime.flush();
+        exit
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => future::pending().await,
+    }
+}

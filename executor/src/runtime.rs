@@ -1,0 +1,51 @@
+//! Runtimes: where commands run.
+//!
+//! Owns the seam between the dispatcher and everything that starts something.
+//! There is one room so far, `process`; others (containers, warm containers,
+//! persistent workers) come behind the same trait.
+
+mod path;
+mod process;
+mod template;
+mod users;
+
+use std::future::Future;
+
+use marmoset_executor_core::{RunEvent, RunId, Signal, Spawn};
+
+pub(crate) use process::{ProcessConfig, ProcessRuntime};
+
+/// Starts runs, ends them, and tells how they fare.
+pub(crate) trait Runtime {
+    /// Collects a run to start.
+    fn spawn(&mut self, spawn: Spawn);
+
+    /// Collects a signal, for everything that belongs to the run.
+    fn signal(&mut self, run: RunId, signal: Signal);
+
+    /// Hands over what was collected. Never blocks.
+    fn flush(&mut self);
+
+    /// What happened next. May be cancelled.
+    fn next(&mut self) -> impl Future<Output = RuntimeEvent>;
+
+    /// Ends it, and everything that it started.
+    fn close(self) -> impl Future<Output = ()>;
+}
+
+/// What a runtime tells.
+#[derive(Debug)]
+pub(crate) enum RuntimeEvent {
+    /// In their order for each run.
+    Runs(Vec<(RunId, RunEvent)>),
+    /// Whatever ran is gone; the runtime itself is ready again.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+    /// It cannot run anything any more.
+    Broken {
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,259 @@
+//! Runs commands as subprocesses, through the launcher.
+//!
+//! Owns the launcher and its replacement when it dies, and what of a request
+//! its failure has to name. Refuses to spawn by itself: this process grows, the
+//! launcher does not.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::{CString, OsString},
+    io, mem,
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use marmoset_executor_core::{RunEvent, RunId, Signal, Spawn, WallTime};
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{
+    Runtime, RuntimeEvent,
+    template::{MARK, Templates},
+};
+use crate::launcher::{self, Launcher, LauncherConfig, LauncherEvent, Report, Scope, Step};
+
+/// Deaths in a row, without anything having been started, after which there is no use in another.
+const DEATHS_MAX: u32 = 3;
+
+/// How long the end of the launcher is waited for.
+const CLOSE_LIMIT: Duration = Duration::from_millis(300);
+
+/// What the process runtime needs.
+#[derive(Debug)]
+pub(crate) struct ProcessConfig {
+    /// Our own binary.
+    pub(crate) program: PathBuf,
+    /// What makes a launcher of it.
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) workers: Option<NonZeroUsize>,
+    pub(crate) sandbox: PathBuf,
+    /// The environment that tasks inherit.
+    pub(crate) inherited: BTreeMap<OsString, OsString>,
+}
+
+/// Subprocesses.
+#[derive(Debug)]
+pub(crate) struct ProcessRuntime {
+    config: LauncherConfig,
+    launcher: Launcher,
+    events: mpsc::Receiver<LauncherEvent>,
+    templates: Templates,
+    /// Requests that were not handed over yet.
+    spawns: Vec<launcher::Spawn>,
+    signals: Vec<launcher::Signal>,
+    /// Runs that could not be asked for.
+    refused: Vec<(RunId, RunEvent)>,
+    /// What was asked for and has not started: bounded by the core.
+    starting: HashMap<RunId, Request>,
+    deaths: u32,
+}
+
+/// What the failure of a request has to name.
+#[derive(Debug)]
+struct Request {
+    program: CString,
+    cwd: CString,
+    user: Option<u32>,
+}
+
+impl ProcessRuntime {
+    /// Starts the launcher.
+    ///
+    /// # Errors
+    /// When our own binary cannot be executed.
+    pub(crate) fn start(config: ProcessConfig) -> io::Result<Self> {
+        let launcher = LauncherConfig {
+            workers: config.workers,
+            mark: CString::new(MARK).ok(),
+            ..LauncherConfig::new(config.program, config.arguments)
+        };
+        let (started, events) = launcher::start(launcher.clone())?;
+        Ok(Self {
+            config: launcher,
+            launcher: started,
+            events,
+            templates: Templates::new(config.sandbox, config.inherited),
+            spawns: Vec::new(),
+            signals: Vec::new(),
+            refused: Vec::new(),
+            starting: HashMap::new(),
+            deaths: 0,
+        })
+    }
+
+    fn replace(&mut self, reason: String) -> RuntimeEvent {
+        self.deaths += 1;
+        self.starting.clear();
+        self.spawns.clear();
+        self.signals.clear();
+        if self.deaths >= DEATHS_MAX {
+            return RuntimeEvent::Broken {
+                reason: format!("the launcher died {DEATHS_MAX} times in a row: {reason}"),
+            };
+        }
+        match launcher::start(self.config.clone()) {
+            Ok((launcher, events)) => {
+                (self.launcher, self.events) = (launcher, events);
+                RuntimeEvent::Lost { reason }
+            }
+            Err(error) => RuntimeEvent::Broken {
+                reason: format!(
+                    "the launcher died ({reason}) and cannot be started again: {error}"
+                ),
+            },
+        }
+    }
+
+    fn translate(&mut self, report: Report) -> (RunId, RunEvent) {
+        let run = report.run();
+        let event = match report {
+            Report::Started { pid, at, .. } => {
+                tracing::debug!(%run, pid, "started");
+                self.starting.remove(&run);
+                self.deaths = 0;
+                RunEvent::Started { at: at.into() }
+            }
+            Report::SpawnFailed { errno, step, at, .. } => {
+                // It may have been removed, and have an equal in another folder.
+                self.templates.forget_programs();
+                let request = self.starting.remove(&run);
+                let message = failure(step, errno, request.as_ref());
+                RunEvent::Refused { message, at: at.into() }
+            }
+            Report::Exited { wait_status, at, usage, stdout_bytes, stderr_bytes, .. } => {
+                tracing::debug!(%run, wait_status, ?usage, "exited");
+                RunEvent::Exited { wait_status, at: at.into(), stdout_bytes, stderr_bytes }
+            }
+        };
+        (run, event)
+    }
+}
+
+impl Runtime for ProcessRuntime {
+    fn spawn(&mut self, spawn: Spawn) {
+        match self.templates.request(&spawn) {
+            Ok(request) => {
+                let user = request.user.as_ref().map(|user| user.uid);
+                let (program, cwd) = (request.program.clone(), request.cwd.clone());
+                self.starting.insert(spawn.run, Request { program, cwd, user });
+                self.spawns.push(request);
+            }
+            Err(unusable) => {
+                let (message, at) = (unusable.to_string(), WallTime::from(SystemTime::now()));
+                self.refused.push((spawn.run, RunEvent::Refused { message, at }));
+            }
+        }
+    }
+
+    fn signal(&mut self, run: RunId, signal: Signal) {
+        let signal = match signal {
+            Signal::Term => libc::SIGTERM,
+            Signal::Kill => libc::SIGKILL,
+        };
+        self.signals.push(launcher::Signal { run, signal, scope: Scope::Session });
+    }
+
+    fn flush(&mut self) {
+        if !self.spawns.is_empty() {
+            self.launcher.spawn(mem::take(&mut self.spawns));
+        }
+        if !self.signals.is_empty() {
+            self.launcher.signal(mem::take(&mut self.signals));
+        }
+    }
+
+    async fn next(&mut self) -> RuntimeEvent {
+        if !self.refused.is_empty() {
+            // A batch whose every item is refused must not keep the agent waiting.
+            tokio::task::yield_now().await;
+            return RuntimeEvent::Runs(mem::take(&mut self.refused));
+        }
+        match self.events.recv().await {
+            Some(LauncherEvent::Reports(reports)) => {
+                let events = reports.into_iter().map(|report| self.translate(report));
+                RuntimeEvent::Runs(events.collect())
+            }
+            Some(LauncherEvent::Died { reason }) => self.replace(reason),
+            None => self.replace("its reports ended".to_string()),
+        }
+    }
+
+    async fn close(self) {
+        // What is left after that dies with our end of the sockets.
+        let _ = timeout(CLOSE_LIMIT, self.launcher.close()).await;
+    }
+}
+
+/// What people read about a process that did not start.
+fn failure(step: Step, errno: i32, request: Option<&Request>) -> String {
+    let error = io::Error::from_raw_os_error(errno);
+    let Some(Request { program, cwd, user }) = request else {
+        return format!("cannot {step}: {error}");
+    };
+    let (program, cwd) = (program.to_string_lossy(), cwd.to_string_lossy());
+    match step {
+        Step::Exec => format!("cannot execute `{program}`: {error}"),
+        Step::CreateFolder | Step::ChangeFolder => format!("cannot {step} `{cwd}`: {error}"),
+        Step::Stdout => format!("cannot {step}, `{cwd}/stdout`: {error}"),
+        Step::Stderr => format!("cannot {step}, `{cwd}/stderr`: {error}"),
+        Step::User => match user {
+            Some(uid) => format!("cannot {step} with the id {uid}: {error}"),
+            None => format!("cannot {step}: {error}"),
+        },
+        Step::Request | Step::Fork | Step::Rlimit | Step::Nice => {
+            format!("cannot {step}: {error}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_name_what_failed() {
+        let request = Request {
+            program: c"/bin/tool".to_owned(),
+            cwd: c"/s/tasks/t".to_owned(),
+            user: Some(7),
+        };
+        for (step, errno, text) in [
+            (
+                Step::Exec,
+                libc::EACCES,
+                "cannot execute `/bin/tool`: Permission denied (os error 13)",
+            ),
+            (
+                Step::CreateFolder,
+                libc::EROFS,
+                "cannot create the working directory `/s/tasks/t`: Read-only file system (os error 30)",
+            ),
+            (
+                Step::Stdout,
+                libc::ENOSPC,
+                "cannot open the file for stdout, `/s/tasks/t/stdout`: No space left on device (os error 28)",
+            ),
+            (
+                Step::User,
+                libc::EPERM,
+                "cannot become the user with the id 7: Operation not permitted (os error 1)",
+            ),
+        ] {
+            assert_eq!(failure(step, errno, Some(&request)), text);
+        }
+        assert_eq!(
+            failure(Step::Fork, libc::EAGAIN, None),
+            "cannot create a process: Resource temporarily unavailable (os error 11)"
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! From the command line to the dispatcher, and from its end to an exit code.
+
+use std::{env, ffi::OsString, io, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::error::ErrorKind;
+use marmoset_executor_core::{Config, Core, Exit, Now, QueueBounds};
+use marmoset_http::{Auth, Client, ClientConfig};
+use tokio::runtime;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    agent::{self, Agent},
+    arguments::Arguments,
+    dispatcher::{Dispatcher, End},
+    environment::Environment,
+    launcher,
+    runtime::{ProcessConfig, ProcessRuntime},
+};
+
+/// The hidden first argument of the launcher processes.
+const LAUNCHER: &str = "launcher";
+/// The command line or the environment cannot be used (sysexits.h, `EX_USAGE`).
+const USAGE: u8 = 64;
+
+/// UPDATE calls on their way at once: one travels, the next one is ready.
+const CALLS: usize = 2;
+
+/// Runs the executor until its agent, its framework or a signal ends it.
+///
+/// `arguments` begins with the name of the program, as in [`env::args_os`]; it may be the tail of
+/// the command line, as a subcommand sees it. To be called before any thread is started. The
+/// result is 0 when it was told to end, 64 when it was started wrongly, and 1 for anything else.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = arguments.into_iter().collect::<Vec<_>>();
+    if arguments.get(1).is_some_and(|first| first == LAUNCHER) {
+        return launcher::main(arguments.into_iter().skip(2));
+    }
+    let reexec = launcher_arguments(&env::args_os().collect::<Vec<_>>(), arguments.len());
+    let arguments = match Arguments::read(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing is left to tell if the terminal is gone.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                _ => ExitCode::from(USAGE),
+            };
+        }
+    };
+    log_to_stderr(&arguments.log);
+    let environment = match Environment::take() {
+        Ok(environment) => environment,
+        Err(error) => {
+            tracing::error!("{}", agent::chain(&error));
+            return ExitCode::from(USAGE);
+        }
+    };
+    match serve(arguments, environment, reexec) {
+        Ok(End::Exit(Exit::Ordered)) => {
+            tracing::info!("ended");
+            ExitCode::SUCCESS
+        }
+        Ok(End::Exit(Exit::AgentLost(reason) | Exit::Refused(reason)) | End::Broken(reason)) => {
+            tracing::error!(reason, "ended");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(
+    arguments: Arguments,
+    environment: Environment,
+    reexec: Vec<OsString>,
+) -> anyhow::Result<End> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        // First, while this process is small.
+        let processes = ProcessRuntime::start(ProcessConfig {
+            program: "/proc/self/exe".into(),
+            arguments: reexec,
+            workers: arguments.launcher_workers,
+            sandbox: environment.sandbox.clone(),
+            inherited: environment.inherited.clone(),
+        })
+        .context("cannot start the launcher")?;
+        let core = core(&arguments, &environment);
+        let client = Client::new(ClientConfig {
+            encoding: arguments.encoding,
+            auth: environment.token.map_or(Auth::None, Auth::Bearer),
+            ca_file: arguments.ca_file,
+            ..ClientConfig::default()
+        })
+        .context("cannot set up the connection to the agent")?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            framework = %environment.framework_id,
+            executor = %environment.executor_id,
+            agent = %environment.endpoint,
+            sandbox = %environment.sandbox.display(),
+            "started"
+        );
+        let agent = Agent::new(client, environment.endpoint, environment.path, CALLS);
+        let dispatcher =
+            Dispatcher::new(core, agent, processes).context("cannot handle signals")?;
+        Ok(dispatcher.run().await)
+    })
+}
+
+fn core(arguments: &Arguments, environment: &Environment) -> Core {
+    let config = Config {
+        checkpoint: environment.checkpoint,
+        shutdown_grace: environment.shutdown_grace,
+        kill_grace: arguments.kill_grace,
+        updates: arguments.updates,
+        calls: CALLS,
+        report_interval: arguments.report_interval,
+        queue: QueueBounds { tasks: arguments.queue, items: arguments.queue_items },
+        ..Config::new(environment.framework_id.clone(), environment.executor_id.clone(), seed())
+    };
+    Core::new(config, Now::read())
+}
+
+/// Randomness of the operating system.
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    let (first, second) = seed.split_at_mut(16);
+    first.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    second.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    seed
+}
+
+/// The arguments that bring a new process of this binary here, and on to the launcher.
+///
+/// `given` is how many arguments this program was called with, its name included; what stands
+/// before them on the real command line is the subcommand that leads here.
+fn launcher_arguments(command_line: &[OsString], given: usize) -> Vec<OsString> {
+    let before = command_line.len().saturating_sub(given.saturating_sub(1));
+    let mut arguments = command_line.get(1..before).unwrap_or_default().to_vec();
+    arguments.push(LAUNCHER.into());
+    arguments
+}
+
+fn log_to_stderr(filter: &str) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .finish();
+    // A program that has set a subscriber already keeps it.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_launcher_is_reached_the_way_the_executor_was() {
+        let of = |line: &[&str], given: usize| {
+            let line = line.iter().map(OsString::from).collect::<Vec<_>>();
+            launcher_arguments(&line, given)
+        };
+        assert_eq!(of(&["marmoset-executor"], 1), ["launcher"]);
+        assert_eq!(of(&["marmoset-executor", "--queue", "5"], 3), ["launcher"]);
+        assert_eq!(of(&["marmoset", "executor"], 1), ["executor", "launcher"]);
+        assert_eq!(of(&["marmoset", "executor", "--log", "debug"], 3), ["executor", "launcher"]);
+        // A test that calls `main` with arguments of its own.
+        assert_eq!(of(&["test"], 5), ["launcher"]);
+    }
+}
