@@ -1,30 +1,35 @@
-//! Which items have ended: one bit each, and none for stretches that ended whole.
+//! Which items have ended: one bit each, and next to nothing for stretches that ended whole.
 //!
 //! Owns the books' first rule: an item ends once.
 
+use std::collections::BTreeMap;
+
+use crate::indices::Indices;
+
 /// Items in one chunk.
 const CHUNK: u64 = 4096;
-
-#[derive(Debug, Clone)]
-enum Chunk {
-    None,
-    Some { bits: Box<[u64; (CHUNK / 64) as usize]>, count: u64 },
-    All,
-}
+const WORDS: usize = (CHUNK / 64) as usize;
 
 /// Items that have ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Done {
-    chunks: Vec<Chunk>,
+    /// Chunks that ended whole.
+    whole: Indices,
+    parts: BTreeMap<u64, Part>,
     count: u64,
+    len: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    bits: Box<[u64; WORDS]>,
     len: u64,
 }
 
 impl Done {
     /// Nothing of `count` items has ended.
     pub(crate) fn new(count: u64) -> Self {
-        // Chunks appear as items end, so that a job costs little until it runs.
-        Self { chunks: Vec::new(), count, len: 0 }
+        Self { whole: Indices::default(), parts: BTreeMap::new(), count, len: 0 }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -34,29 +39,20 @@ impl Done {
     /// Marks an item; says whether it was not marked before.
     pub(crate) fn insert(&mut self, index: u64) -> bool {
         debug_assert!(index < self.count, "an index of the job");
-        let (position, bit) = ((index / CHUNK) as usize, index % CHUNK);
-        if self.chunks.len() <= position {
-            self.chunks.resize(position + 1, Chunk::None);
+        let (chunk, bit) = (index / CHUNK, index % CHUNK);
+        if self.whole.contains(chunk) {
+            return false;
         }
-        let chunk = &mut self.chunks[position];
+        let part = self.parts.entry(chunk).or_insert_with(Part::new);
         let (word, mask) = ((bit / 64) as usize, 1_u64 << (bit % 64));
-        match chunk {
-            Chunk::All => return false,
-            Chunk::None => {
-                let mut bits = Box::new([0; (CHUNK / 64) as usize]);
-                bits[word] = mask;
-                *chunk = Chunk::Some { bits, count: 1 };
-            }
-            Chunk::Some { bits, count } => {
-                if bits[word] & mask != 0 {
-                    return false;
-                }
-                bits[word] |= mask;
-                *count += 1;
-                if *count == CHUNK {
-                    *chunk = Chunk::All;
-                }
-            }
+        if part.bits[word] & mask != 0 {
+            return false;
+        }
+        part.bits[word] |= mask;
+        part.len += 1;
+        if part.len == CHUNK {
+            self.parts.remove(&chunk);
+            self.whole.insert(chunk, chunk);
         }
         self.len += 1;
         true
@@ -64,22 +60,25 @@ impl Done {
 
     /// Marks a range, both ends included, of which nothing was marked before.
     pub(crate) fn insert_range(&mut self, begin: u64, end: u64) {
-        let mut index = begin;
-        while index <= end {
-            let position = (index / CHUNK) as usize;
-            let whole = index.is_multiple_of(CHUNK) && end - index >= CHUNK - 1;
-            if whole && self.chunks.get(position).is_none_or(|chunk| matches!(chunk, Chunk::None)) {
-                if self.chunks.len() <= position {
-                    self.chunks.resize(position + 1, Chunk::None);
-                }
-                self.chunks[position] = Chunk::All;
-                self.len += CHUNK;
-                index += CHUNK;
-            } else {
+        // Whole chunks are those from `first` to below `past`.
+        let (first, past) = (begin.div_ceil(CHUNK), (end + 1) / CHUNK);
+        if first < past {
+            self.whole.insert(first, past - 1);
+            self.len += (past - first) * CHUNK;
+            (begin..first * CHUNK).chain(past * CHUNK..=end).for_each(|index| {
                 self.insert(index);
-                index += 1;
-            }
+            });
+        } else {
+            (begin..=end).for_each(|index| {
+                self.insert(index);
+            });
         }
+    }
+}
+
+impl Part {
+    fn new() -> Self {
+        Self { bits: Box::new([0; WORDS]), len: 0 }
     }
 }
 
@@ -95,17 +94,22 @@ mod tests {
             assert!(!done.insert(index));
         }
         assert!(done.is_complete());
-        assert!(matches!(done.chunks[0], Chunk::All), "a whole chunk costs nothing");
+        assert_eq!(done.parts.len(), 1, "a whole chunk costs nothing");
     }
 
     #[test]
     fn ranges() {
-        let mut done = Done::new(1 << 40);
+        let mut done = Done::new(1 << 60);
         done.insert_range(100, 3 * CHUNK + 5);
         assert_eq!(done.len, 3 * CHUNK + 6 - 100);
         assert!(!done.insert(100));
         assert!(!done.insert(2 * CHUNK));
         assert!(done.insert(99));
         assert!(done.insert(3 * CHUNK + 6));
+        done.insert_range(4 * CHUNK, (1 << 60) - 1);
+        assert!(!done.insert(1 << 59));
+        done.insert_range(3 * CHUNK + 7, 4 * CHUNK - 1);
+        done.insert_range(0, 98);
+        assert!(done.is_complete());
     }
 }

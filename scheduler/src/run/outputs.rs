@@ -149,8 +149,13 @@ impl Outputs {
 
 impl Fetch {
     async fn once(&self, client: &Client, folder: &Path, tls: bool) -> Result<(), String> {
-        let Location { hostname, port, .. } = &*self.location;
-        let address = format!("{hostname}:{port}");
+        let Location { hostname, address, port, .. } = &*self.location;
+        // Certificates are made out to names.
+        let address = if tls { hostname } else { address };
+        let address = match address.parse() {
+            Ok(std::net::IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
+            Ok(std::net::IpAddr::V4(_)) | Err(_) => format!("{address}:{port}"),
+        };
         let endpoint = if tls { Endpoint::tls(&address) } else { Endpoint::tcp(&address) }
             .map_err(|error| chain(&error))?;
         let ending = match self.stream {

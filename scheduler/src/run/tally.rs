@@ -136,6 +136,7 @@ mod tests {
                 framework_id: "f".into(),
                 agent_id: "a".into(),
                 hostname: "h".into(),
+                address: "127.0.0.1".into(),
                 port: 5051,
                 executor_id: "e".into(),
                 task_id: "j.b0".into(),
