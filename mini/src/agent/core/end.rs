@@ -152,12 +152,7 @@ impl Core {
         if let Some(stream) = stream {
             self.actions.push_back(Action::Close(stream));
         }
-        if !terminating {
-            for task in tasks {
-                let executor = Some(executor_id.clone());
-                self.agent_update(now, framework_id, &task, &verdict, executor);
-            }
-        }
+        // Before the updates: a real agent's updates take one turn more.
         if custom && self.life == Life::Registered {
             let exited = ToMaster::ExitedExecutor {
                 agent_id: self.agent_id(),
@@ -166,6 +161,12 @@ impl Core {
                 status,
             };
             self.actions.push_back(Action::ToMaster(exited));
+        }
+        if !terminating {
+            for task in tasks {
+                let executor = Some(executor_id.clone());
+                self.agent_update(now, framework_id, &task, &verdict, executor);
+            }
         }
         self.remove_executor_if_done(framework_id, executor_id);
     }
