@@ -115,7 +115,7 @@ mod tests {
             (["--updates", "some"], "none of `all`, `coalesce`, `terminal`"),
             (["--report-interval", "5ms"], "`5ms` is less than 100ms"),
             (["--kill-grace", "5"], "'--kill-grace <DURATION>'"),
-            (["--queue", "-1"], "--queue"),
+            (["--queue", "many"], "--queue"),
             (["--encoding", "xml"], "none of `protobuf`, `json`"),
             (["--log", "a=b=c"], "--log"),
         ] {
