@@ -38,10 +38,22 @@
 //!
 //! The protocol is described in `wire`, in the order of the messages.
 
+mod birth;
+mod guard;
 mod handle;
+mod leftovers;
+mod link;
+mod live;
+mod processes;
 mod rate;
 mod report;
 mod request;
+mod supervise;
+mod sys;
+mod wire;
+mod worker;
+
+use std::{ffi::OsString, process::ExitCode};
 
 pub use marmoset_executor_core::RunId;
 
@@ -52,11 +64,27 @@ pub use self::{
     request::{Output, Rlimit, Scope, Signal, Spawn, User},
 };
 
-use std::{ffi::OsString, process::ExitCode};
+/// Exit status for being called in a way that makes no sense.
+const USAGE: u8 = 64;
 
 /// The body of the hidden subcommand that the launcher processes run.
 ///
-/// To be called before any thread is started. Ends when the executor does.
-pub fn main(_arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::FAILURE
+/// To be called before any thread is started, with what follows the
+/// subcommand's name: nothing. Ends when the executor does.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    if let Some(argument) = arguments.into_iter().next() {
+        eprintln!("marmoset launcher: unexpected argument `{}`", argument.to_string_lossy());
+        return ExitCode::from(USAGE);
+    }
+    match guard::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ guard::GuardError::NotASocket) => {
+            eprintln!("marmoset launcher: {error}");
+            ExitCode::from(USAGE)
+        }
+        Err(error) => {
+            eprintln!("marmoset launcher: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,15 +1,50 @@
 //! The executor's side of the launcher.
+//!
+//! Owns the start of the guard, the choice of a worker for each run, and what is
+//! on its way to the workers. Refuses to wait: requests are written at once, and
+//! what a link does not take is left to its task. Called by the dispatcher.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     ffi::{CString, OsString},
-    io,
+    io::{self, IoSlice},
     num::NonZeroUsize,
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::SystemTime,
 };
 
-use tokio::sync::mpsc;
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::socket::{
+        AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+    },
+};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc},
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
-use super::{LauncherEvent, Signal, Spawn};
+use super::{
+    LauncherEvent, Report, RunId, Signal, Spawn, Step,
+    link::{self, Link},
+    supervise::{self, Supervision},
+    sys,
+    wire::{Hello, PACKET_MAX, Request, VERSION, Wire},
+};
+
+/// More workers than this do not pay: each starts more than a thousand processes a second.
+const WORKERS_DEFAULT_MAX: usize = 4;
+
+/// Batches of reports that wait for the dispatcher. While they do, workers keep theirs.
+const EVENTS_MAX: usize = 64;
 
 /// How to start a launcher.
 #[derive(Debug, Clone)]
@@ -30,11 +65,51 @@ impl LauncherConfig {
     pub fn new(program: PathBuf, arguments: Vec<OsString>) -> Self {
         Self { program, arguments, workers: None, mark: None }
     }
+
+    /// How many workers there will be.
+    pub fn worker_count(&self) -> NonZeroUsize {
+        let default = || {
+            let cpus = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+            cpus.min(NonZeroUsize::MIN.saturating_add(WORKERS_DEFAULT_MAX - 1))
+        };
+        let max = NonZeroUsize::MIN.saturating_add(sys::DESCRIPTORS_MAX - 1);
+        self.workers.unwrap_or_else(default).min(max)
+    }
 }
 
 /// A launcher that runs. Dropping it ends it, and everything it started.
 #[derive(Debug)]
-pub struct Launcher {}
+pub struct Launcher {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    guard: i32,
+    _closing: DropGuard,
+}
+
+/// What the launcher and its tasks have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) links: Vec<Link>,
+    state: Mutex<State>,
+    /// There is something in `refused`.
+    pub(super) refused_some: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    runs: HashMap<RunId, Place>,
+    /// For each worker the runs that it has not started yet.
+    waiting: Vec<usize>,
+    /// Reports about requests that were never sent. As many as the caller has made.
+    refused: Vec<Report>,
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    worker: usize,
+    pid: Option<i32>,
+}
 
 /// Starts a launcher. Reports arrive in the channel that is returned.
 ///
@@ -43,8 +118,76 @@ pub struct Launcher {}
 /// When the program cannot be executed or there are no descriptors left, and
 /// outside of a tokio runtime.
 pub fn start(config: LauncherConfig) -> io::Result<(Launcher, mpsc::Receiver<LauncherEvent>)> {
-    drop(config);
-    Err(io::Error::from(io::ErrorKind::Unsupported))
+    let runtime = Handle::try_current().map_err(io::Error::other)?;
+    let mut hello = Vec::new();
+    let workers = config.worker_count().get();
+    Hello { version: VERSION, mark: config.mark }.put(&mut hello);
+    if hello.len() > PACKET_MAX {
+        let what = "the name of the variable in `mark` is longer than a greeting may be";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+
+    let (control, guards_end) = pair(SockType::SeqPacket)?;
+    let (links, workers_ends): (Vec<_>, Vec<_>) = (0..workers)
+        .map(|_| pair(SockType::Stream))
+        .collect::<io::Result<Vec<_>>>()?
+        .into_iter()
+        .unzip();
+    greet(&control, &hello, &workers_ends)?;
+    drop(workers_ends);
+    let control = sys::watched(control)?;
+    let links = links.into_iter().map(Link::new).collect::<io::Result<Vec<_>>>()?;
+
+    // Without environment or working directory: each run brings its own.
+    let guard = Command::new(&config.program)
+        .args(&config.arguments)
+        .env_clear()
+        .stdin(Stdio::from(guards_end))
+        .spawn()?;
+
+    let shared = Arc::new(Shared {
+        links,
+        state: Mutex::new(State { waiting: vec![0; workers], ..State::default() }),
+        refused_some: Notify::new(),
+    });
+    let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    let closing = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let guard_pid = i32::try_from(guard.id()).map_err(io::Error::other)?;
+    let link_tasks = TaskTracker::new();
+    for index in 0..workers {
+        let work = link::carry(Arc::clone(&shared), index, events.clone(), closing.clone());
+        link_tasks.spawn_on(work, &runtime);
+    }
+    link_tasks.close();
+    let supervision = Supervision {
+        control,
+        guard,
+        shared: Arc::clone(&shared),
+        links: link_tasks,
+        events,
+        closing: closing.clone(),
+    };
+    tasks.spawn_on(supervise::supervise(supervision), &runtime);
+    tasks.close();
+    let launcher = Launcher { shared, tasks, guard: guard_pid, _closing: closing.drop_guard() };
+    Ok((launcher, receiver))
+}
+
+/// A pair of sockets, ours first, which does not block.
+fn pair(kind: SockType) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?;
+    // Of the open file, which each end has its own of.
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((ours, theirs))
+}
+
+fn greet(control: &OwnedFd, hello: &[u8], links: &[OwnedFd]) -> io::Result<()> {
+    let links = links.iter().map(AsRawFd::as_raw_fd).collect::<Vec<RawFd>>();
+    let attached = [ControlMessage::ScmRights(&links)];
+    let socket = control.as_fd().as_raw_fd();
+    sendmsg::<()>(socket, &[IoSlice::new(hello)], &attached, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
 }
 
 impl Launcher {
@@ -53,14 +196,108 @@ impl Launcher {
     /// What the launcher has not taken yet is kept: the caller bounds it by the
     /// number of runs that it has asked for and that have not started.
     pub fn spawn(&self, spawns: Vec<Spawn>) {
-        drop(spawns);
+        let mut touched = vec![false; self.shared.links.len()];
+        let mut state = self.shared.state();
+        for spawn in spawns {
+            let run = spawn.run;
+            let worker = state.least_busy();
+            let request = Request::Spawn(spawn);
+            if self.shared.links[worker].push(&request).is_ok() {
+                state.waiting[worker] += 1;
+                state.runs.insert(run, Place { worker, pid: None });
+                touched[worker] = true;
+            } else {
+                let (errno, step, at) = (libc::E2BIG, Step::Request, SystemTime::now());
+                state.refused.push(Report::SpawnFailed { run, errno, step, at });
+                self.shared.refused_some.notify_one();
+            }
+        }
+        drop(state);
+        self.send(&touched);
     }
 
     /// Sends signals. Never blocks.
     pub fn signal(&self, signals: Vec<Signal>) {
-        drop(signals);
+        let mut touched = vec![false; self.shared.links.len()];
+        let state = self.shared.state();
+        for signal in signals {
+            // Without a place it has ended.
+            if let Some(Place { worker, .. }) = state.runs.get(&signal.run)
+                && self.shared.links[*worker].push(&Request::Signal(signal)).is_ok()
+            {
+                touched[*worker] = true;
+            }
+        }
+        drop(state);
+        self.send(&touched);
+    }
+
+    /// The first of the launcher's processes, which all others descend from.
+    pub fn pid(&self) -> i32 {
+        self.guard
     }
 
     /// Ends the launcher and everything it started, and waits until it has ended.
-    pub async fn close(self) {}
+    pub async fn close(self) {
+        let Self { shared: _, tasks, guard: _, _closing } = self;
+        drop(_closing);
+        tasks.wait().await;
+    }
+
+    fn send(&self, touched: &[bool]) {
+        for (link, touched) in self.shared.links.iter().zip(touched) {
+            if *touched {
+                link.send();
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Poisoned only by a panic between two assignments, none of which can panic.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps up with what is known of each run.
+    pub(super) fn note(&self, reports: &[Report]) {
+        let mut state = self.state();
+        for report in reports {
+            let run = report.run();
+            match report {
+                Report::Started { pid, .. } => {
+                    if let Some(place) = state.runs.get_mut(&run) {
+                        place.pid = Some(*pid);
+                        let worker = place.worker;
+                        state.waiting[worker] -= 1;
+                    }
+                }
+                Report::SpawnFailed { .. } => {
+                    if let Some(place) = state.runs.remove(&run) {
+                        state.waiting[place.worker] -= 1;
+                    }
+                }
+                Report::Exited { .. } => {
+                    state.runs.remove(&run);
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_refused(&self) -> Vec<Report> {
+        std::mem::take(&mut self.state().refused)
+    }
+
+    /// The sessions of all runs that have started and, for all we know, not ended.
+    pub(super) fn sessions(&self) -> BTreeSet<i32> {
+        self.state().runs.values().filter_map(|place| place.pid).collect()
+    }
+}
+
+impl State {
+    fn least_busy(&self) -> usize {
+        let least = self.waiting.iter().enumerate().min_by_key(|(_, waiting)| **waiting);
+        // There is at least one worker.
+        least.map_or(0, |(worker, _)| worker)
+    }
 }

@@ -1,0 +1,287 @@
+//! The creation of a process.
+//!
+//! Owns the way from a [`Spawn`] to a running program, and the one place where
+//! two processes share memory. Refuses to retry. Called by the worker.
+//!
+//! clone(2) with `CLONE_VM | CLONE_VFORK`: the new process runs in our memory, on
+//! a stack of its own, until it has executed the program or failed, and we stand
+//! still meanwhile. Nothing is copied, whatever is to be set up is set up by the
+//! process itself, and if that fails it leaves the reason where we find it. This
+//! is how posix_spawn(3) works too, which knows nothing of users, limits and
+//! PR_SET_PDEATHSIG.
+#![expect(unsafe_code, reason = "shares memory with a process that is being created")]
+
+use std::{
+    cell::Cell,
+    ffi::{CStr, CString, OsStr, c_char, c_int, c_void},
+    fs, io, mem,
+    os::unix::ffi::OsStrExt,
+    ptr,
+};
+
+use nix::{
+    errno::Errno,
+    sys::stat::Mode,
+    unistd::{self, Gid, Uid},
+};
+
+use super::{Output, Spawn, Step, sys};
+
+/// Why there is no process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) step: Step,
+    pub(super) errno: i32,
+}
+
+impl Failure {
+    /// Whether the same request may succeed in a moment.
+    pub(super) fn is_transient(self) -> bool {
+        let short = matches!(self.errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE);
+        match self.step {
+            // A program that was just written is busy while a process that is
+            // being created elsewhere still has it open.
+            Step::Exec => short || self.errno == libc::ETXTBSY,
+            Step::Fork | Step::Stdout | Step::Stderr => short,
+            Step::Request
+            | Step::CreateFolder
+            | Step::Rlimit
+            | Step::Nice
+            | Step::User
+            | Step::ChangeFolder => false,
+        }
+    }
+}
+
+/// Where processes are created.
+#[derive(Debug)]
+pub(super) struct Birthplace {
+    stack: Stack,
+}
+
+impl Birthplace {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { stack: Stack::new()? })
+    }
+
+    /// Starts a process. Returns once its program runs.
+    pub(super) fn start(&mut self, spawn: &Spawn) -> Result<i32, Failure> {
+        if spawn.create_cwd {
+            create_folder(spawn)?;
+        }
+        match self.execute(spawn, &spawn.program, &spawn.argv) {
+            Err(Failure { step: Step::Exec, errno: libc::ENOEXEC }) => {
+                let shell = c"/bin/sh".to_owned();
+                let argv = [shell.clone(), spawn.program.clone()]
+                    .into_iter()
+                    .chain(spawn.argv.iter().skip(1).cloned())
+                    .collect::<Vec<_>>();
+                self.execute(spawn, &shell, &argv)
+            }
+            other => other,
+        }
+    }
+
+    fn execute(&mut self, spawn: &Spawn, program: &CStr, argv: &[CString]) -> Result<i32, Failure> {
+        let order = Order {
+            spawn,
+            program,
+            argv: pointers(argv),
+            env: pointers(&spawn.env),
+            worker: sys::own_pid(),
+            failure: Cell::new(None),
+        };
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        let argument = (&raw const order).cast_mut().cast::<c_void>();
+        // SAFETY: the stack is ours, large enough for `child`, and used by no
+        // one else: CLONE_VFORK holds us until the child is done with it and
+        // with `order`. The child allocates nothing and returns nowhere.
+        let pid = unsafe { libc::clone(child, self.stack.top(), flags, argument) };
+        if pid < 0 {
+            return Err(Failure { step: Step::Fork, errno: sys::last_errno() });
+        }
+        match order.failure.get() {
+            None => Ok(pid),
+            Some(failure) => {
+                sys::wait(pid, 0);
+                Err(failure)
+            }
+        }
+    }
+}
+
+fn create_folder(spawn: &Spawn) -> Result<(), Failure> {
+    let failure = |errno| Failure { step: Step::CreateFolder, errno };
+    let cwd = spawn.cwd.as_c_str();
+    match unistd::mkdir(cwd, Mode::from_bits_truncate(0o755)) {
+        Ok(()) => {}
+        Err(Errno::EEXIST) => return Ok(()),
+        Err(Errno::ENOENT) => fs::create_dir_all(OsStr::from_bytes(cwd.to_bytes()))
+            .map_err(|error| failure(error.raw_os_error().unwrap_or(libc::EIO)))?,
+        Err(errno) => return Err(failure(errno as i32)),
+    }
+    spawn.user.as_ref().map_or(Ok(()), |user| {
+        unistd::chown(cwd, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))
+            .map_err(|errno| failure(errno as i32))
+    })
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// All that the child needs, made before it exists.
+struct Order<'a> {
+    spawn: &'a Spawn,
+    program: &'a CStr,
+    argv: Vec<*const c_char>,
+    env: Vec<*const c_char>,
+    worker: i32,
+    /// Written by the child.
+    failure: Cell<Option<Failure>>,
+}
+
+/// The first and only function of the child. It must not allocate, nor panic.
+extern "C" fn child(order: *mut c_void) -> c_int {
+    // SAFETY: the parent passes an `Order` and waits until we are done.
+    let order = unsafe { &*order.cast::<Order<'_>>() };
+    let step = match become_program(order) {
+        Err(step) => step,
+        Ok(never) => match never {},
+    };
+    order.failure.set(Some(Failure { step, errno: sys::last_errno() }));
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(127) }
+}
+
+/// Cannot be made.
+enum Never {}
+
+/// Does what is between clone and the program. On failure `errno` says why.
+fn become_program(order: &Order<'_>) -> Result<Never, Step> {
+    let Order { spawn, .. } = order;
+    // SAFETY: calls that only affect this process, with pointers into `order`,
+    // which outlives it. Raw calls for the user, because the library's versions
+    // would want to tell the other threads of "this" process.
+    unsafe {
+        // Cannot fail: a new process leads no group.
+        libc::setsid();
+        for limit in &spawn.rlimits {
+            let value = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
+            let set = libc::syscall(
+                libc::SYS_prlimit64,
+                0,
+                limit.resource,
+                &raw const value,
+                ptr::null_mut::<c_void>(),
+            );
+            check(set, Step::Rlimit)?;
+        }
+        if spawn.nice != 0 {
+            // The raw call answers 20 - nice; no process of ours has the nice value -1
+            // for the library's wrapper to be unclear about.
+            let own = 20 - libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) as c_int;
+            let wanted = own.saturating_add(spawn.nice);
+            check(libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, wanted), Step::Nice)?;
+        }
+        if let Some(user) = &spawn.user {
+            let groups = user.groups.as_ptr();
+            check(libc::syscall(libc::SYS_setgroups, user.groups.len(), groups), Step::User)?;
+            let gid = user.gid;
+            check(libc::syscall(libc::SYS_setresgid, gid, gid, gid), Step::User)?;
+            let uid = user.uid;
+            check(libc::syscall(libc::SYS_setresuid, uid, uid, uid), Step::User)?;
+        }
+        check(libc::chdir(spawn.cwd.as_ptr()).into(), Step::ChangeFolder)?;
+        redirect(&spawn.stdout, 1, Step::Stdout)?;
+        redirect(&spawn.stderr, 2, Step::Stderr)?;
+        if let Some(umask) = spawn.umask {
+            libc::umask(umask);
+        }
+        // After the change of the user, which would undo it.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() != order.worker {
+            libc::_exit(127);
+        }
+        let mut none = mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        libc::execve(order.program.as_ptr(), order.argv.as_ptr(), order.env.as_ptr());
+    }
+    Err(Step::Exec)
+}
+
+fn check(result: libc::c_long, step: Step) -> Result<(), Step> {
+    if result < 0 { Err(step) } else { Ok(()) }
+}
+
+/// Points `target` to its output. Every other descriptor closes itself.
+///
+/// # Safety
+///
+/// For the child only.
+unsafe fn redirect(output: &Output, target: c_int, step: Step) -> Result<(), Step> {
+    const FLAGS: c_int = libc::O_WRONLY
+        | libc::O_CREAT
+        | libc::O_TRUNC
+        | libc::O_APPEND
+        | libc::O_NOCTTY
+        | libc::O_CLOEXEC;
+    // SAFETY: the path outlives the call; `target` is 1 or 2, of this process only.
+    unsafe {
+        let source = match output {
+            Output::Inherit => return Ok(()),
+            // `/dev/null` in every launcher process.
+            Output::Null => 0,
+            Output::File(path) => libc::open(path.as_ptr(), FLAGS, 0o644),
+        };
+        check(source.into(), step)?;
+        check(libc::dup2(source, target).into(), step)
+    }
+}
+
+/// Memory for the child to run on, with a page below it that must not be touched.
+#[derive(Debug)]
+struct Stack {
+    base: *mut c_void,
+}
+
+impl Stack {
+    const GUARD: usize = 4096;
+    const SIZE: usize = 64 << 10;
+
+    fn new() -> io::Result<Self> {
+        // SAFETY: new memory, used by nobody.
+        unsafe {
+            let base = libc::mmap(
+                ptr::null_mut(),
+                Self::SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
+                -1,
+                0,
+            );
+            if base == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            let stack = Self { base };
+            if libc::mprotect(base, Self::GUARD, libc::PROT_NONE) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(stack)
+        }
+    }
+
+    /// Stacks grow downwards.
+    fn top(&mut self) -> *mut c_void {
+        // SAFETY: the end of the mapping.
+        unsafe { self.base.byte_add(Self::SIZE) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and no child runs on it.
+        unsafe { libc::munmap(self.base, Self::SIZE) };
+    }
+}

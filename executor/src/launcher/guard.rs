@@ -1,0 +1,242 @@
+//! The guard: the first launcher process.
+//!
+//! Owns the start of the workers and the certainty that nothing outlives them.
+//! Refuses to start or signal anything else. Entered from the hidden subcommand.
+//!
+//! ```text
+//!   Greeting ── hello, links ──▶ Watching ── control closed ──▶ Killing ──▶ end
+//!      │                            └── a worker ended: Fault ──▶ ▲
+//!      └── not understood ──▶ end
+//! ```
+//!
+//! * **Greeting**: makes itself a place to stand: a session of its own, so that no
+//!   terminal reaches it, no inherited descriptors, no signals but those it reads.
+//! * **Watching**: the workers work. All that it does is to wait.
+//! * **Killing**: kills what is left below it, workers included, until nothing is.
+
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        socket::{MsgFlags, SockType, getsockopt, send, sockopt},
+    },
+    unistd,
+};
+
+use super::{
+    processes,
+    sys::{self, Fork, Reaped},
+    wire::{Fault, Hello, HelloAnswer, Reader, VERSION, Wire, WireError},
+    worker::{self, End, Setup},
+};
+
+/// Exit status of a worker that was sent something unreadable.
+const REFUSED: u8 = 76;
+
+/// Exit status of a worker whom the system has failed.
+const FAILED: u8 = 71;
+
+/// Why the guard could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GuardError {
+    /// A person has called it.
+    #[error(
+        "the launcher is a part of the executor, which starts it: \
+         stdin is not the socket that it expects"
+    )]
+    NotASocket,
+    /// The executor speaks another language.
+    #[error("the executor's greeting was refused: {0}")]
+    Greeting(#[from] WireError),
+    /// The executor has attached nothing.
+    #[error("the executor's greeting has no links")]
+    NoLinks,
+    /// The executor is another version of us.
+    #[error("the executor speaks version {0} of the launcher's protocol, this launcher {VERSION}")]
+    Version(u16),
+    /// Something that cannot be done without failed.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// The end of "cannot …".
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A worker has ended. The executor was told.
+    #[error("{0}")]
+    WorkerEnded(String),
+}
+
+fn cannot<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> GuardError {
+    move |source| GuardError::System { what, source: source.into() }
+}
+
+/// Does all that a launcher does. The process must have one thread.
+pub(super) fn run() -> Result<(), GuardError> {
+    match getsockopt(&io::stdin(), sockopt::SockType) {
+        Ok(SockType::SeqPacket) => {}
+        Ok(_) | Err(_) => return Err(GuardError::NotASocket),
+    }
+    let (control, signals) = settle()?;
+    let (packet, links) = sys::receive(control.as_fd()).map_err(cannot("read the greeting"))?;
+    if packet.is_empty() {
+        return Ok(());
+    }
+    let hello = Reader::whole::<Hello>(&packet)?;
+    tell(&control, &HelloAnswer { version: VERSION });
+    if hello.version != VERSION {
+        return Err(GuardError::Version(hello.version));
+    }
+    if links.is_empty() {
+        return Err(GuardError::NoLinks);
+    }
+    let workers = hire(&control, &links, &hello)?;
+    drop(links);
+    let result = watch(&control, &signals, &workers);
+    if let Err(error) = &result {
+        let reason = CString::new(error.to_string()).unwrap_or_default();
+        tell(&control, &Fault { reason });
+    }
+    processes::exterminate([]);
+    result
+}
+
+/// Makes the surroundings what guard and workers, and so all runs, expect.
+fn settle() -> Result<(OwnedFd, SignalFd), GuardError> {
+    sys::close_inherited().map_err(cannot("close inherited descriptors"))?;
+    let control = sys::take_stdin().map_err(cannot("take the control socket"))?;
+    // Fails for the leader of a session, who has what is wanted.
+    let _leads = unistd::setsid();
+    unistd::chdir(c"/").map_err(cannot("enter the root folder"))?;
+    prctl::set_name(c"marmoset-guard").map_err(cannot("take a name"))?;
+    become_subreaper()?;
+    SigSet::all().thread_block().map_err(cannot("block signals"))?;
+    sys::reset_dispositions();
+    Ok((control, signals(&[Signal::SIGCHLD])?))
+}
+
+fn become_subreaper() -> Result<(), GuardError> {
+    prctl::set_child_subreaper(true).map_err(cannot("become a subreaper"))
+}
+
+fn signals(signals: &[Signal]) -> Result<SignalFd, GuardError> {
+    let set = signals.iter().copied().collect::<SigSet>();
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .map_err(cannot("read signals"))
+}
+
+/// Forks a worker for each link.
+fn hire(control: &OwnedFd, links: &[OwnedFd], hello: &Hello) -> Result<Vec<i32>, GuardError> {
+    let guard = sys::own_pid();
+    let mut workers = Vec::new();
+    for (index, link) in links.iter().enumerate() {
+        match sys::fork().map_err(cannot("start a worker"))? {
+            Fork::Parent { child } => workers.push(child),
+            Fork::Child => {
+                let code = match work(index, guard, control, links, link, hello) {
+                    Ok(End::LinkClosed | End::GuardGone) => 0,
+                    Ok(End::Refused(error)) => {
+                        eprintln!("marmoset launcher: a request was refused: {error}");
+                        REFUSED
+                    }
+                    Ok(end @ End::System(_)) => {
+                        eprintln!("marmoset launcher: {end}");
+                        FAILED
+                    }
+                    Err(error) => {
+                        eprintln!("marmoset launcher: {error}");
+                        FAILED
+                    }
+                };
+                sys::exit_now(code)
+            }
+        }
+    }
+    Ok(workers)
+}
+
+/// What a worker does from its first breath.
+fn work(
+    index: usize,
+    guard: i32,
+    control: &OwnedFd,
+    links: &[OwnedFd],
+    link: &OwnedFd,
+    hello: &Hello,
+) -> Result<End, GuardError> {
+    prctl::set_pdeathsig(Signal::SIGTERM).map_err(cannot("be told of the end of the guard"))?;
+    if unistd::getppid().as_raw() != guard {
+        return Ok(End::GuardGone);
+    }
+    become_subreaper()?;
+    if let Ok(name) = CString::new(format!("marmoset-work-{index}")) {
+        prctl::set_name(&name).map_err(cannot("take a name"))?;
+    }
+    let link = link.try_clone().map_err(cannot("keep its link"))?;
+    // Whoever holds a link keeps it open: the others' must be closed here, and
+    // the guard's copies of them are ours to close because we never return.
+    for inherited in links.iter().chain([control]) {
+        let _closed = unistd::close(inherited.as_raw_fd());
+    }
+    let signals = signals(&[Signal::SIGCHLD, Signal::SIGTERM])?;
+    let setup = Setup { link, signals, guard, mark: hello.mark.clone() };
+    worker::run(setup).map_err(cannot("work"))
+}
+
+/// Waits until the executor closes the control socket, or a worker ends.
+fn watch(control: &OwnedFd, signals: &SignalFd, workers: &[i32]) -> Result<(), GuardError> {
+    loop {
+        let mut descriptors = [
+            PollFd::new(control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut descriptors, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(cannot("wait")(errno)),
+        }
+        let closed = descriptors[0].any().unwrap_or(true);
+        while let Ok(Some(_)) = signals.read_signal() {}
+        while let Reaped::Child { pid, wait_status, .. } = sys::wait(-1, libc::WNOHANG) {
+            if let Some(index) = workers.iter().position(|worker| *worker == pid)
+                && !closed
+            {
+                let how = describe(wait_status);
+                return Err(GuardError::WorkerEnded(format!("worker {index} {how}")));
+            }
+        }
+        if closed {
+            // Nothing is ever sent to a guard that watches, so whatever arrives is the end.
+            return Ok(());
+        }
+    }
+}
+
+/// How a process of ours ended.
+pub(super) fn describe(wait_status: i32) -> String {
+    if libc::WIFSIGNALED(wait_status) {
+        format!("was killed by signal {}", libc::WTERMSIG(wait_status))
+    } else {
+        match libc::WEXITSTATUS(wait_status) {
+            0 => "ended".to_owned(),
+            code if code == i32::from(REFUSED) => "refused a malformed request".to_owned(),
+            code => format!("exited with status {code}"),
+        }
+    }
+}
+
+fn tell(control: &OwnedFd, message: &impl Wire) {
+    let mut packet = Vec::new();
+    message.put(&mut packet);
+    // Whoever does not listen is no more, which polling says.
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let _sent = send(control.as_raw_fd(), &packet, flags);
+}

@@ -1,0 +1,164 @@
+//! The life and the end of a launcher, as the executor sees it.
+//!
+//! Owns the control socket and the guard's process. Refuses requests and
+//! reports. One task for each launcher.
+//!
+//! ```text
+//!   Running ── control ended, fault ──▶ Draining ── links ended, guard reaped ──▶ Died
+//!      └────── told to close ──▶ Closing ── links ended, guard reaped ──▶ (silence)
+//! ```
+
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    process::Child,
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use tokio::{
+    io::unix::AsyncFd,
+    select,
+    sync::mpsc,
+    task,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    LauncherEvent,
+    handle::Shared,
+    processes,
+    wire::{Fault, HelloAnswer, PACKET_MAX, Reader, VERSION},
+};
+
+/// How long the processes of a launcher may take to end before they are given up.
+/// Longer than any process takes that is not stuck in the kernel.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often what a dead launcher has left is looked for until nothing is found.
+const SWEEP_ROUNDS: usize = 50;
+
+/// What the task owns.
+#[derive(Debug)]
+pub(super) struct Supervision {
+    pub(super) control: AsyncFd<OwnedFd>,
+    pub(super) guard: Child,
+    pub(super) shared: Arc<Shared>,
+    pub(super) links: TaskTracker,
+    pub(super) events: mpsc::Sender<LauncherEvent>,
+    pub(super) closing: CancellationToken,
+}
+
+/// Why a launcher ends.
+#[derive(Debug)]
+enum Ending {
+    /// It was told to.
+    Closed,
+    /// It said why.
+    Fault(String),
+    /// It said nothing.
+    Silent,
+}
+
+/// Watches a launcher until none of its processes is left.
+pub(super) async fn supervise(supervision: Supervision) {
+    let Supervision { control, guard, shared, links, events, closing } = supervision;
+    let ending = watch(&control, &shared, &events, &closing).await;
+    let _connected = shutdown(control.as_raw_fd(), Shutdown::Both);
+    for link in &shared.links {
+        link.shut();
+    }
+    let drained = timeout(END_TIMEOUT, links.wait()).await.is_ok();
+    let reason = match (end_of(guard).await, ending) {
+        (_, Ending::Closed) => None,
+        (_, Ending::Fault(reason)) => Some(reason),
+        (how, Ending::Silent) => Some(how),
+    };
+    if !drained {
+        tracing::error!("a launcher did not end in time: its processes may still run");
+    }
+    let Some(reason) = reason else { return };
+    let sessions = shared.sessions();
+    for _ in 0..SWEEP_ROUNDS {
+        if sessions.is_empty() || !processes::kill_sessions(&sessions) {
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    // Whoever does not listen does not mind.
+    let _heard = events.send(LauncherEvent::Died { reason }).await;
+}
+
+async fn watch(
+    control: &AsyncFd<OwnedFd>,
+    shared: &Shared,
+    events: &mpsc::Sender<LauncherEvent>,
+    closing: &CancellationToken,
+) -> Ending {
+    let mut greeted = false;
+    loop {
+        let packet = select! {
+            () = closing.cancelled() => return Ending::Closed,
+            () = events.closed() => return Ending::Closed,
+            () = shared.refused_some.notified() => {
+                let refused = LauncherEvent::Reports(shared.take_refused());
+                if events.send(refused).await.is_err() {
+                    return Ending::Closed;
+                }
+                continue;
+            }
+            packet = receive(control) => packet,
+        };
+        let packet = match packet {
+            Ok(packet) if packet.is_empty() => return Ending::Silent,
+            Ok(packet) => packet,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ending::Silent,
+            Err(error) => return Ending::Fault(error.to_string()),
+        };
+        if greeted {
+            return Ending::Fault(match Reader::whole::<Fault>(&packet) {
+                Ok(fault) => fault.reason.to_string_lossy().into_owned(),
+                Err(error) => error.to_string(),
+            });
+        }
+        match Reader::whole::<HelloAnswer>(&packet) {
+            Ok(HelloAnswer { version: VERSION }) => greeted = true,
+            Ok(HelloAnswer { version }) => {
+                return Ending::Fault(format!(
+                    "its binary speaks version {version} of the launcher's protocol, not \
+                     {VERSION}: it was replaced while the executor ran"
+                ));
+            }
+            Err(error) => return Ending::Fault(error.to_string()),
+        }
+    }
+}
+
+async fn receive(control: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
+    loop {
+        let mut ready = control.readable().await?;
+        let mut packet = vec![0; PACKET_MAX];
+        let received = ready
+            .try_io(|control| Ok(recv(control.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT)?));
+        if let Ok(count) = received {
+            packet.truncate(count?);
+            return Ok(packet);
+        }
+    }
+}
+
+/// Waits for the guard, which has closed its sockets and so is about to end.
+async fn end_of(mut guard: Child) -> String {
+    let wait = task::spawn_blocking(move || guard.wait());
+    match timeout(END_TIMEOUT, wait).await {
+        Ok(Ok(Ok(status))) => match status.code() {
+            Some(code) => format!("its process exited with status {code}"),
+            None => format!("its process ended: {status}"),
+        },
+        Ok(Ok(Err(error))) => format!("its process is gone: {error}"),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its process hangs".to_owned(),
+    }
+}

@@ -1,0 +1,349 @@
+//! A worker: starts, reaps, signals, reports.
+//!
+//! Owns the processes of its link. Refuses to judge: it does what it is told in
+//! the order it is told, and reports what it sees. Forked by the guard.
+//!
+//! One thread and no locks: a pid that is in the table is not reaped, so a
+//! signal never hits a stranger.
+//!
+//! ```text
+//!                 ┌──────────── transient failure, at most RETRIES times ───────┐
+//!                 ▼                                                             │
+//!   Spawn ──▶ queued ──── start ──▶ live ──── reaped ──▶ Exited             later
+//!                 │                  (Started)                                  ▲
+//!                 └──── start fails ──▶ SpawnFailed                             │
+//!                                   └───────────────────────────────────────────┘
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ffi::CString,
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    time::{Duration, Instant, SystemTime},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signalfd::SignalFd,
+        socket::{MsgFlags, recv, send},
+    },
+    unistd,
+};
+
+use super::{
+    Report, RunId, Scope, Signal, Spawn,
+    birth::{Birthplace, Failure},
+    leftovers::Leftovers,
+    live::{Live, Mark, Run},
+    processes::{self, Processes},
+    sys::{self, Reaped},
+    wire::{Inbox, Outbox, Request, WireError},
+};
+
+/// Delay before the first of the retries; it doubles with each.
+const RETRY_FIRST: Duration = Duration::from_millis(5);
+
+/// How often a transient failure is met with another try: for about 0.3 s in all.
+const RETRIES: u32 = 6;
+
+/// How long a report may wait for company while there is something to start.
+const REPORT_DELAY: Duration = Duration::from_millis(1);
+
+/// How often the members of a session are looked for when they are killed: they may
+/// have children faster than one look takes.
+const KILL_ROUNDS: usize = 5;
+
+/// Why a worker ends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum End {
+    /// The executor has closed the link, or is no more.
+    #[error("the link was closed")]
+    LinkClosed,
+    /// The guard is no more.
+    #[error("the guard ended")]
+    GuardGone,
+    /// The executor has sent something that cannot be read.
+    #[error("a request was refused: {0}")]
+    Refused(#[from] WireError),
+    /// The system has failed us.
+    #[error("waiting for requests failed: {0}")]
+    System(Errno),
+}
+
+/// What a worker is given.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) link: OwnedFd,
+    /// Reads SIGCHLD, and SIGTERM for the end of the guard. All signals are blocked.
+    pub(super) signals: SignalFd,
+    pub(super) guard: i32,
+    pub(super) mark: Option<CString>,
+}
+
+/// Works until there is a reason to end, and leaves no process behind.
+pub(super) fn run(setup: Setup) -> io::Result<End> {
+    let mut worker = Worker {
+        link: setup.link,
+        signals: setup.signals,
+        guard: setup.guard,
+        inbox: Inbox::default(),
+        outbox: Outbox::default(),
+        blocked: false,
+        unsent_since: None,
+        queue: VecDeque::new(),
+        later: VecDeque::new(),
+        live: Live::default(),
+        birthplace: Birthplace::new()?,
+        leftovers: Leftovers::new(Mark::new(setup.mark)),
+        scratch: vec![0; 64 << 10].into_boxed_slice(),
+    };
+    let end = loop {
+        if let Err(end) = worker.turn() {
+            break end;
+        }
+    };
+    processes::exterminate(worker.live.pids());
+    Ok(end)
+}
+
+#[derive(Debug)]
+struct Worker {
+    link: OwnedFd,
+    signals: SignalFd,
+    guard: i32,
+    inbox: Inbox,
+    /// Holds at most two reports of each run that was asked for.
+    outbox: Outbox,
+    /// The link takes no more for now.
+    blocked: bool,
+    unsent_since: Option<Instant>,
+    queue: VecDeque<Queued>,
+    later: VecDeque<(Instant, Queued)>,
+    live: Live,
+    birthplace: Birthplace,
+    leftovers: Leftovers,
+    scratch: Box<[u8]>,
+}
+
+/// A run that has no process yet.
+#[derive(Debug)]
+struct Queued {
+    spawn: Spawn,
+    failures: u32,
+    /// To be delivered as soon as there is somebody.
+    signals: Vec<Signal>,
+}
+
+impl Worker {
+    /// Sees what there is to do, and starts at most one process.
+    fn turn(&mut self) -> Result<(), End> {
+        let ready = self.poll()?;
+        if ready.signals {
+            self.read_signals()?;
+            self.reap();
+        }
+        if ready.link {
+            self.read_link()?;
+        }
+        let now = Instant::now();
+        while self.later.front().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, queued)) = self.later.pop_front()
+        {
+            self.queue.push_back(queued);
+        }
+        if let Some(queued) = self.queue.pop_front() {
+            self.start(queued);
+        }
+        self.leftovers.look(&self.live, now);
+        let waited = self.unsent_since.is_some_and(|since| since.elapsed() >= REPORT_DELAY);
+        if (waited || self.queue.is_empty()) && (!self.blocked || ready.writable) {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn poll(&self) -> Result<Ready, End> {
+        let mut interest = PollFlags::POLLIN;
+        interest.set(PollFlags::POLLOUT, self.blocked);
+        let mut descriptors = [
+            PollFd::new(self.link.as_fd(), interest),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut descriptors, self.timeout()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(End::System(errno)),
+        }
+        let [link, signals] =
+            descriptors.map(|descriptor| descriptor.revents().unwrap_or(PollFlags::empty()));
+        Ok(Ready {
+            link: link.intersects(!PollFlags::POLLOUT),
+            writable: link.intersects(PollFlags::POLLOUT),
+            signals: !signals.is_empty(),
+        })
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        if !self.queue.is_empty() {
+            return PollTimeout::ZERO;
+        }
+        let retry = self.later.front().map(|(at, _)| *at);
+        let next = [retry, self.leftovers.due()].into_iter().flatten().min();
+        next.map_or(PollTimeout::NONE, |next| {
+            // Rounded up, so that it is not polled in vain just before.
+            let wait = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+        })
+    }
+
+    fn read_signals(&mut self) -> Result<(), End> {
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        // A SIGTERM from anybody else is none of our business.
+        if unistd::getppid().as_raw() == self.guard { Ok(()) } else { Err(End::GuardGone) }
+    }
+
+    fn read_link(&mut self) -> Result<(), End> {
+        let count = match recv(self.link.as_raw_fd(), &mut self.scratch, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) | Err(Errno::ECONNRESET) => {
+                self.inbox.is_clean()?;
+                return Err(End::LinkClosed);
+            }
+            Ok(count) => count,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
+            Err(errno) => return Err(End::System(errno)),
+        };
+        self.inbox.push(&self.scratch[..count]);
+        let mut requests = Vec::new();
+        while self.inbox.next(&mut requests)? {}
+        let mut signals = Vec::new();
+        for request in requests {
+            match request {
+                Request::Spawn(spawn) => {
+                    let queued = Queued { spawn, failures: 0, signals: Vec::new() };
+                    self.queue.push_back(queued);
+                }
+                Request::Signal(signal) => signals.push(signal),
+            }
+        }
+        self.signal(signals);
+        Ok(())
+    }
+
+    fn start(&mut self, queued: Queued) {
+        match self.birthplace.start(&queued.spawn) {
+            Ok(pid) => {
+                let run = Run::new(queued.spawn, self.leftovers.mark());
+                self.report(&Report::Started { run: run.id, pid, at: SystemTime::now() });
+                self.live.insert(pid, run);
+                self.signal(queued.signals);
+            }
+            Err(failure) if failure.is_transient() && queued.failures < RETRIES => {
+                let at = Instant::now() + RETRY_FIRST * 2_u32.pow(queued.failures);
+                let queued = Queued { failures: queued.failures + 1, ..queued };
+                let position = self.later.partition_point(|(other, _)| *other <= at);
+                self.later.insert(position, (at, queued));
+            }
+            Err(Failure { step, errno }) => {
+                let run = queued.spawn.run;
+                self.report(&Report::SpawnFailed { run, errno, step, at: SystemTime::now() });
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Reaped::Child { pid, wait_status, usage } = sys::wait(-1, libc::WNOHANG) {
+            let Some(run) = self.live.remove(pid) else {
+                self.leftovers.orphan_ended(pid);
+                continue;
+            };
+            // The number of a group is not given away while the group has members,
+            // nor, in this moment, when it has none: numbers are handed out in turn.
+            sys::kill(-pid, libc::SIGKILL);
+            self.leftovers.run_ended(pid, Instant::now());
+            let (stdout_bytes, stderr_bytes) = run.output_bytes();
+            self.report(&Report::Exited {
+                run: run.id,
+                wait_status,
+                at: SystemTime::now(),
+                usage,
+                stdout_bytes,
+                stderr_bytes,
+            });
+        }
+    }
+
+    fn signal(&mut self, signals: Vec<Signal>) {
+        // One look at the machine for all of them, by the signal that they are to get.
+        let mut sessions = BTreeMap::<i32, BTreeSet<i32>>::new();
+        for signal in signals {
+            let Some(leader) = self.live.pid(signal.run) else {
+                if let Some(queued) = self.queued(signal.run) {
+                    queued.signals.push(signal);
+                }
+                continue;
+            };
+            sys::kill(-leader, signal.signal);
+            match signal.scope {
+                Scope::Group => {}
+                Scope::Session => {
+                    sessions.entry(signal.signal).or_default().insert(leader);
+                }
+            }
+        }
+        for (signal, leaders) in sessions {
+            let rounds = if signal == libc::SIGKILL { KILL_ROUNDS } else { 1 };
+            for _ in 0..rounds {
+                let Ok(processes) = Processes::scan() else { break };
+                let members = self.leftovers.members(&processes, &self.live, &leaders);
+                let pids = members.into_values().flatten().collect::<BTreeSet<_>>();
+                if pids.is_empty() {
+                    break;
+                }
+                for pid in pids {
+                    sys::kill(pid, signal);
+                }
+            }
+        }
+    }
+
+    fn queued(&mut self, run: RunId) -> Option<&mut Queued> {
+        self.queue
+            .iter_mut()
+            .chain(self.later.iter_mut().map(|(_, queued)| queued))
+            .find(|queued| queued.spawn.run == run)
+    }
+
+    fn report(&mut self, report: &Report) {
+        // A report has a fixed size far below a frame's.
+        let _fits = self.outbox.push(report);
+        self.unsent_since.get_or_insert_with(Instant::now);
+    }
+
+    fn flush(&mut self) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        self.blocked = false;
+        while !self.outbox.is_empty() {
+            let sent = send(self.link.as_raw_fd(), self.outbox.unsent(), flags);
+            match sent {
+                Ok(count) => self.outbox.advance(count),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    self.blocked = true;
+                    return;
+                }
+                // Nobody listens: reading will say so.
+                Err(_) => self.outbox.advance(usize::MAX),
+            }
+        }
+        self.unsent_since = None;
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    link: bool,
+    writable: bool,
+    signals: bool,
+}
