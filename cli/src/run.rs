@@ -1,0 +1,236 @@
+//! `marmoset run`: one job from the command line to its summary.
+//!
+//! Owns the order of things: check and read the input, start a cluster if none
+//! was named, run the job, report, clean up. The job itself is the scheduler's.
+
+mod advice;
+pub(crate) mod embedded;
+mod input;
+mod job;
+mod screen;
+
+use std::{fs, path::Path};
+
+use anyhow::Context as _;
+use marmoset_scheduler::{
+    Config, ConnectionConfig, Example, ExecutorTemplate, FrameworkConfig, Identity, Job, JobEvent,
+    Limits, Outcome, Summary, Timing, executor_at,
+};
+use nix::unistd::{Uid, User};
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+
+use crate::{
+    args::{Keep, RunArgs},
+    exit::{Ending, UsageError},
+    interrupt::Interrupts,
+    logging, output, report,
+};
+
+pub(crate) use screen::Screen;
+
+use embedded::{Embedded, PATIENCE};
+
+/// News that may wait to be shown.
+const EVENTS: usize = 64;
+
+/// Runs the job that the command line describes.
+///
+/// # Errors
+/// The command line is wrong, or the job could not be run at all.
+pub(crate) fn perform(args: &RunArgs) -> anyhow::Result<Ending> {
+    args.check().map_err(UsageError)?;
+    let screen = Screen::new();
+    logging::start(&screen, args.verbose);
+    let secret = match args.secret_file.as_deref().map(input::secret).transpose()? {
+        Some((secret, warning)) => {
+            if let Some(warning) = warning {
+                warn(&screen, &warning);
+            }
+            Some(secret)
+        }
+        None => None,
+    };
+    if let Some(folder) = &args.output {
+        fs::create_dir_all(folder).map_err(|error| {
+            UsageError(format!(
+                "`--output {}` cannot be made: {error}; name a folder you may write to",
+                folder.display()
+            ))
+        })?;
+    }
+    if job::ignores_its_lines(args) {
+        warn(&screen, "no `{}` in the command: the lines of `--each-line` are not used");
+    }
+    let lines = args.each_line.as_deref().map(input::lines).transpose()?;
+    let job = job::build(args, lines);
+    if job.spec.items.count() == 0 {
+        warn(&screen, "`--each-line` has no lines: there is nothing to do");
+    }
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(run(args, secret, job, &screen))
+}
+
+async fn run(
+    args: &RunArgs,
+    secret: Option<SecretString>,
+    job: Job,
+    screen: &Screen,
+) -> anyhow::Result<Ending> {
+    let interrupts = listen(screen, !args.master.is_empty())?;
+    let user = args.user.clone().map_or_else(own_user, Ok)?;
+    let name = format!("marmoset run {}", args.command[0]);
+    let (embedded, framework) = if args.master.is_empty() {
+        let (embedded, mut framework) = embedded::with_framework(&name, user).await?;
+        framework.core.framework.roles = vec![args.role.clone()];
+        (Some(embedded), framework)
+    } else {
+        (None, elsewhere(args, name, user, secret)?)
+    };
+    let result = watched(framework, job, screen, &interrupts).await;
+    screen.clear();
+    if let Ok(summary) = &result {
+        tell(args, summary, embedded.as_ref());
+    }
+    let good = result.as_ref().is_ok_and(|summary| summary.tasks.finished == summary.tasks.total());
+    if let Some(embedded) = embedded {
+        embedded
+            .shutdown(match args.keep {
+                Keep::Never => false,
+                Keep::Failed => !good,
+                Keep::Always => true,
+            })
+            .await;
+    }
+    result?;
+    Ok(match interrupts.signal() {
+        Some(signal) => Ending::Interrupted { signal },
+        None if good => Ending::Good,
+        None => Ending::TasksDidNotFinish,
+    })
+}
+
+/// Runs the job and shows how it goes.
+pub(crate) async fn watched(
+    framework: FrameworkConfig,
+    job: Job,
+    screen: &Screen,
+    interrupts: &Interrupts,
+) -> anyhow::Result<Summary> {
+    let (events, mut news) = mpsc::channel(EVENTS);
+    let run = marmoset_scheduler::run(framework, job, events, interrupts.token());
+    let show = async {
+        while let Some(event) = news.recv().await {
+            match event {
+                JobEvent::Progress(progress) => screen.show(progress),
+                JobEvent::Waiting { since, why } => {
+                    screen.say(format_args!("waiting for {}: {why}", report::span(since)));
+                }
+            }
+        }
+    };
+    let (result, ()) = tokio::join!(run, show);
+    result.map_err(advice::with_advice)
+}
+
+fn listen(screen: &Screen, real_cluster: bool) -> anyhow::Result<Interrupts> {
+    let (told, leaving) = (screen.clone(), screen.clone());
+    Interrupts::listen(
+        move || told.say(format_args!("stopping: the tasks are killed; again to leave at once")),
+        move || {
+            leaving.clear();
+            if real_cluster {
+                output::complain(format_args!(
+                    "left at once: the master kills what still runs within a minute"
+                ));
+            } else {
+                output::complain(format_args!("left at once: what still runs is killed"));
+            }
+        },
+    )
+}
+
+fn tell(args: &RunArgs, summary: &Summary, embedded: Option<&Embedded>) {
+    for warning in &summary.warnings {
+        output::complain(format_args!("warning: {warning}"));
+    }
+    if args.json {
+        output::print(format_args!("{}", report::json(summary)));
+    } else {
+        let files = |example: &Example| where_its_files_are(args, example, embedded);
+        output::print(format_args!("{}", report::text(summary, &files)));
+    }
+    if summary.outcome == Outcome::Stopped && args.json {
+        output::complain(format_args!(
+            "stopped: {} killed, {} finished before",
+            summary.tasks.killed, summary.tasks.finished
+        ));
+    }
+}
+
+fn where_its_files_are(
+    args: &RunArgs,
+    example: &Example,
+    embedded: Option<&Embedded>,
+) -> Option<String> {
+    let sandbox = example.sandbox.as_ref()?;
+    match (embedded, &args.output) {
+        (_, Some(folder)) => {
+            Some(folder.join(format!("{}.err", example.index)).display().to_string())
+        }
+        (Some(embedded), None) if args.keep != Keep::Never => {
+            Some(embedded.local(sandbox).display().to_string())
+        }
+        (Some(_), None) => None,
+        (None, None) => Some(format!("{} on agent {}", sandbox.folder, sandbox.hostname)),
+    }
+}
+
+/// A framework for a cluster that is already there.
+fn elsewhere(
+    args: &RunArgs,
+    name: String,
+    user: String,
+    secret: Option<SecretString>,
+) -> anyhow::Result<FrameworkConfig> {
+    Ok(FrameworkConfig {
+        connection: ConnectionConfig {
+            secret,
+            ca_file: args.ca_file.clone(),
+            ..ConnectionConfig::new(args.master.clone())
+        },
+        core: Config {
+            framework: Identity {
+                roles: vec![args.role.clone()],
+                hostname: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
+                principal: args.principal.clone(),
+                ..Identity::new(name, user)
+            },
+            executor: executor(args.executor_path.as_deref())?,
+            limits: Limits::default(),
+            timing: Timing { patience: Some(PATIENCE), ..Timing::default() },
+        },
+    })
+}
+
+fn executor(path: Option<&Path>) -> anyhow::Result<ExecutorTemplate> {
+    let Some(path) = path else { return embedded::own_executor() };
+    // The whole program is the executor, too, if it is asked to.
+    let whole = path.file_name().is_some_and(|name| name == "marmoset");
+    let arguments: &[String] = if whole { &["executor".to_owned()] } else { &[] };
+    Ok(executor_at(path, arguments))
+}
+
+/// The name of the user who runs this, for the tasks.
+pub(crate) fn own_user() -> anyhow::Result<String> {
+    let uid = Uid::effective();
+    User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map(|user| user.name)
+        .with_context(|| format!("user {uid} has no name on this machine: say `--user NAME`"))
+}
+
+fn warn(screen: &Screen, text: &str) {
+    screen.say(format_args!("warning: {text}"));
+}

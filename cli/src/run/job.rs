@@ -1,0 +1,173 @@
+//! From flags to a job.
+//!
+//! Owns what the words of the command line mean for the tasks. Called by `marmoset run`.
+
+use std::num::NonZeroU64;
+
+use marmoset_proto::{
+    mesos::v1::{CommandInfo, Environment, environment},
+    resources::{Millis, Need},
+};
+use marmoset_scheduler::{BatchSize, Items, Job, JobSpec};
+
+use crate::args::{Batch, RunArgs};
+
+/// How often a task is tried again that was lost with its executor or agent.
+const LOST_RETRIES: u32 = 5;
+
+/// Builds the job; `lines` are those of `--each-line`.
+pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
+    let items = match lines {
+        Some(lines) => Items::Lines(lines.into()),
+        None => Items::Array { count: args.count.map_or(1, NonZeroU64::get) },
+    };
+    let spec = JobSpec {
+        need: Need {
+            cpus: Millis(args.cpus),
+            mem: Millis(args.mem),
+            ports: args.ports.into(),
+            ..Need::default()
+        },
+        batch: match args.batch {
+            Batch::Auto => BatchSize::Auto,
+            Batch::Fixed(size) => BatchSize::Fixed(size.into()),
+        },
+        max_running: args.max_running.map(NonZeroU64::from),
+        retries: args.retries,
+        lost_retries: LOST_RETRIES,
+        timeout: args.timeout,
+        ..JobSpec::new(name(&args.command[0]), command(args), items)
+    };
+    Job { spec, output: args.output.clone() }
+}
+
+fn command(args: &RunArgs) -> CommandInfo {
+    let variables = args
+        .env
+        .iter()
+        .map(|(name, value)| environment::Variable {
+            name: name.clone(),
+            value: Some(value.clone()),
+            ..environment::Variable::default()
+        })
+        .collect::<Vec<_>>();
+    let environment = (!variables.is_empty()).then_some(Environment { variables });
+    if args.shell {
+        let value = Some(args.command.join(" "));
+        return CommandInfo { shell: Some(true), value, environment, ..CommandInfo::default() };
+    }
+    CommandInfo {
+        shell: Some(false),
+        value: Some(args.command[0].clone()),
+        arguments: args.command.clone(),
+        environment,
+        ..CommandInfo::default()
+    }
+}
+
+/// Whether `{}` is missing although there are lines for it.
+pub(super) fn ignores_its_lines(args: &RunArgs) -> bool {
+    args.each_line.is_some() && !args.command.iter().any(|word| word.contains("{}"))
+}
+
+/// Names the tasks after their program: `true.0`, `true.1`.
+fn name(program: &str) -> String {
+    let program = program.split_whitespace().next().unwrap_or_default();
+    let base = program.rsplit('/').next().unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+    let plain = !base.is_empty()
+        && base.len() <= 100
+        && base.chars().all(is_plain)
+        && base.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if plain { base.to_owned() } else { "task".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use marmoset_proto::{marmoset::v1::Item, placeholder};
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn args(words: &[&str]) -> RunArgs {
+        match Cli::try_parse_from([&["marmoset", "run"], words].concat()).unwrap().command {
+            Command::Run(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn words_stay_words() {
+        let job = build(&args(&["--count", "3", "--", "printf", "%s", "a b", "-x"]), None).spec;
+        assert_eq!(job.items, Items::Array { count: 3 });
+        assert_eq!(job.command.shell, Some(false));
+        assert_eq!(job.command.value.as_deref(), Some("printf"));
+        assert_eq!(job.command.arguments, ["printf", "%s", "a b", "-x"]);
+        let need = Need { cpus: Millis(100), mem: Millis(16_000), ..Need::default() };
+        assert_eq!((job.need, job.batch), (need, BatchSize::Auto));
+    }
+
+    #[test]
+    fn a_shell_gets_one_string() {
+        let job = build(&args(&["--shell", "--", "echo $A", "|", "wc -c"]), None).spec;
+        assert_eq!(job.items, Items::Array { count: 1 });
+        assert_eq!(job.command.shell, Some(true));
+        assert_eq!(job.command.value.as_deref(), Some("echo $A | wc -c"));
+        assert!(job.command.arguments.is_empty());
+    }
+
+    #[test]
+    fn placeholders_are_filled_for_each_item() {
+        let item = Item { index: 4, line: Some("x y{#}".into()), attempt: None };
+        let job = build(&args(&["--", "cp", "{}", "out-{#}/{}"]), None).spec;
+        assert_eq!(
+            placeholder::expand(&job.command, &item).arguments,
+            ["cp", "x y{#}", "out-4/x y{#}"]
+        );
+        let job = build(&args(&["--shell", "--", "cp '{}' {#}"]), None).spec;
+        let filled = placeholder::expand(&job.command, &item);
+        assert_eq!(filled.value.as_deref(), Some("cp 'x y{#}' 4"));
+    }
+
+    #[test]
+    fn lines_without_a_place_are_noticed() {
+        assert!(ignores_its_lines(&args(&["--each-line", "-", "--", "echo", "{#}"])));
+        assert!(!ignores_its_lines(&args(&["--each-line", "-", "--", "echo", "<{}>"])));
+        assert!(!ignores_its_lines(&args(&["--count", "3", "--", "echo"])));
+    }
+
+    #[test]
+    fn the_environment_is_what_was_said() {
+        let job = build(&args(&["--env", "A=1", "--env", "B=x=y", "--", "env"]), None).spec;
+        let pairs: Vec<_> = job
+            .command
+            .environment
+            .unwrap()
+            .variables
+            .into_iter()
+            .map(|variable| (variable.name, variable.value.unwrap()))
+            .collect();
+        assert_eq!(pairs, [("A".into(), "1".into()), ("B".into(), "x=y".into())]);
+        assert_eq!(build(&args(&["--", "env"]), None).spec.command.environment, None);
+    }
+
+    #[test]
+    fn tasks_are_named_after_their_program() {
+        for (program, expected) in [
+            ("/bin/true", "true"),
+            ("sh", "sh"),
+            ("g++", "g++"),
+            ("echo hello | wc", "echo"),
+            ("./a b/c", "a"),
+            ("", "task"),
+            ("/", "task"),
+            ("..", "task"),
+            ("prög", "task"),
+            ("{}", "task"),
+            ("-x", "task"),
+        ] {
+            assert_eq!(name(program), expected, "{program}");
+        }
+    }
+}
