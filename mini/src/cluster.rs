@@ -6,10 +6,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use tokio::sync::mpsc;
+
 use crate::{
     agent::{self, AgentHandle},
     config::ClusterConfig,
     faults::{Faults, Switches},
+    link::ToMaster,
     master::{self, MasterHandle},
 };
 
@@ -38,6 +41,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Cluster {
     master: MasterHandle,
+    to_master: mpsc::UnboundedSender<ToMaster>,
     agents: Vec<AgentHandle>,
     switches: Arc<Switches>,
 }
@@ -52,10 +56,10 @@ impl Cluster {
         let switches = Arc::new(Switches::default());
         let (master, to_master) =
             master::start(config.master, config.hostname.clone(), Arc::clone(&switches)).await?;
-        let mut cluster = Self { master, agents: Vec::new(), switches };
+        let mut cluster = Self { master, to_master, agents: Vec::new(), switches };
         for (index, mut agent) in config.agents.into_iter().enumerate() {
             agent.hostname.get_or_insert_with(|| config.hostname.clone());
-            match agent::start(agent, to_master.clone()).await {
+            match agent::start(agent, cluster.to_master.clone()).await {
                 Ok(handle) => cluster.agents.push(handle),
                 Err(source) => {
                     cluster.shutdown().await;
@@ -79,6 +83,11 @@ impl Cluster {
     /// How many agents the cluster was started with.
     pub fn agents(&self) -> usize {
         self.agents.len()
+    }
+
+    /// The way to the master for an agent of another kind, such as one that a test scripts.
+    pub fn master_link(&self) -> mpsc::UnboundedSender<ToMaster> {
+        self.to_master.clone()
     }
 
     /// The switches for breaking things.

@@ -5,7 +5,7 @@
 //! actors. Nothing here is ever visible to a scheduler or executor other than by
 //! what it breaks.
 
-use std::{sync::Mutex, time::Duration};
+use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 use crate::{agent::AgentHandle, config::Leadership, master::MasterHandle};
 
@@ -81,8 +81,13 @@ impl<'a> Faults<'a> {
     /// Makes the master give an agent up, as after missed pings: its tasks are unreachable.
     pub async fn mark_agent_unreachable(&self, index: usize) {
         if let Some(agent) = self.agents.get(index) {
-            self.master.mark_unreachable(agent.addr()).await;
+            self.mark_unreachable_at(agent.addr()).await;
         }
+    }
+
+    /// Makes the master give up the agent that listens at an address.
+    pub async fn mark_unreachable_at(&self, agent: SocketAddr) {
+        self.master.mark_unreachable(agent).await;
     }
 
     /// Ends an agent's process; its executors live on. False if there is no such agent.

@@ -43,7 +43,7 @@ use marmoset_proto::mesos::v1::{
 pub(crate) use self::{
     agent::{Agent, AgentLink, Executor, LinkId},
     agents::Registration,
-    framework::{Capabilities, Connection, Framework, StreamId, roles_of},
+    framework::{Capabilities, Connection, Framework, StreamId, role_of, roles_of},
     offers::Offer,
     task::Task,
 };

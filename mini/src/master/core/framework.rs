@@ -94,8 +94,13 @@ pub(crate) fn roles_of(info: &FrameworkInfo) -> BTreeSet<String> {
     if Capabilities::of(info).multi_role {
         info.roles.iter().cloned().collect()
     } else {
-        BTreeSet::from([info.role().to_owned()])
+        BTreeSet::from([role_of(info).to_owned()])
     }
+}
+
+/// The role of a framework that has only one.
+pub(crate) fn role_of(info: &FrameworkInfo) -> &str {
+    info.role.as_deref().unwrap_or("*")
 }
 
 /// One framework that was not removed.

@@ -10,7 +10,7 @@ use marmoset_proto::{
 use super::fields;
 use crate::master::{
     allocator::Constraints,
-    core::{Capabilities, roles_of},
+    core::{Capabilities, role_of, roles_of},
 };
 
 /// Checks all of a subscription; yields the suppressed roles and the compiled constraints.
@@ -84,7 +84,7 @@ fn roles(info: &FrameworkInfo) -> Result<(), String> {
                         MULTI_ROLE capable"
                 .to_owned());
         }
-        return resources::validate_role(info.role())
+        return resources::validate_role(role_of(info))
             .map_err(|error| format!("'FrameworkInfo.role' is not a valid role: {error}"));
     }
     if info.role.is_some() {

@@ -12,7 +12,7 @@ use super::{
     task::{executor, task},
 };
 use crate::master::{
-    core::{Agent, Connection, Facts, Framework},
+    core::{Agent, Connection, Facts, Framework, role_of},
     version,
 };
 
@@ -250,7 +250,7 @@ fn framework(known: &Framework, facts: Facts<'_>) -> Value {
     if known.capabilities.multi_role {
         put("roles", json!(known.info.roles));
     } else {
-        put("role", json!(known.info.role()));
+        put("role", json!(role_of(&known.info)));
     }
     put("tasks", known.tasks.values().map(task).collect());
     put("unreachable_tasks", known.unreachable.iter().map(task).collect());
