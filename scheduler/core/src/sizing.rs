@@ -16,6 +16,8 @@ use crate::{config::Limits, job::BatchSize};
 const FIRST: u64 = 2;
 /// How much larger a batch may be than one that has ended.
 const GROWTH: u64 = 8;
+/// The part of a whole batch that is the least towards the end: one in that many.
+const LEAST: u64 = 8;
 
 /// What is known about an agent and a job when batches are cut.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +109,9 @@ impl Sizer {
         match self.batch {
             BatchSize::Fixed(items) => {
                 let items = items.get();
-                let enough = room.waiting.div_ceil(items);
+                // With fewer batches than would fill all agents each agent gets its share.
+                let batches = room.waiting.div_ceil(items);
+                let enough = batches.saturating_mul(slots).div_ceil(room.new_slots.max(slots));
                 let wanted = slots.div_ceil(part).max(slots.div_ceil(items));
                 let mesos_tasks = wanted.min(most).min(enough);
                 // A batch has no use for more slots than items.
@@ -115,25 +119,32 @@ impl Sizer {
                 Cut { mesos_tasks, slots, per_slot: items, items }
             }
             BatchSize::Auto => {
-                let per_slot = self.per_slot(room, limits);
-                let wanted = slots.div_ceil(part).max(slots.div_ceil(per_slot));
+                let whole = self.whole(room, limits);
+                let per_slot = self.per_slot(room, whole);
+                let wanted = slots.div_ceil(part).max(slots.div_ceil(whole));
                 let mesos_tasks = wanted.min(most);
                 Cut { mesos_tasks, slots, per_slot, items: limits.items_per_batch.max(1) }
             }
         }
     }
 
-    fn per_slot(&self, room: Room, limits: &Limits) -> u64 {
-        let even = room.waiting.div_ceil(room.new_slots.max(room.slots).max(1));
-        let Some(estimate) = self.estimate else { return FIRST.min(even).max(1) };
+    /// Items that a slot runs in the time that a batch should take.
+    fn whole(&self, room: Room, limits: &Limits) -> u64 {
+        let Some(estimate) = self.estimate else { return u64::MAX };
         // So many agents that the control plane is the limit: longer batches.
         let mesos_tasks = (room.agents * limits.parts_per_agent) as f64;
         let spread = mesos_tasks / limits.mesos_tasks_per_second.max(1) as f64;
         let target = limits.batch_target.as_secs_f64().max(spread);
-        let whole = (target / estimate) as u64;
-        let short = (target / 8.0 / estimate) as u64;
+        ((target / estimate) as u64).max(1)
+    }
+
+    fn per_slot(&self, room: Room, whole: u64) -> u64 {
+        let even = room.waiting.div_ceil(room.new_slots.max(room.slots).max(1));
+        if self.estimate.is_none() {
+            return FIRST.min(even).max(1);
+        }
         let share = room.waiting.div_ceil(2 * room.all_slots.max(1));
-        whole.min(self.ramp).min(share.max(short)).min(even).max(1)
+        whole.min(self.ramp).min(share.max(whole / LEAST)).min(even).max(1)
     }
 }
 

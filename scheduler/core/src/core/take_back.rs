@@ -44,15 +44,16 @@ impl Core {
                 .filter(|(_, flight)| flight.job == job_id)
                 .filter_map(|(task_id, flight)| Some((self.rest(now, job, flight)?, task_id)))
                 .max();
-            if let Some((_, task_id)) = slowest {
+            if let Some(((_, stands_still), task_id)) = slowest {
                 let task_id = task_id.clone();
-                self.ask_back(now, &task_id, idle);
+                self.ask_back(now, &task_id, idle, stands_still);
             }
         }
     }
 
-    /// How long a batch will take for what it has not started, if that is worth the asking.
-    fn rest(&self, now: Now, job: &Job, flight: &Flight) -> Option<Duration> {
+    /// How long a batch will take for what it has not started, if that is worth the asking;
+    /// and whether it stands still.
+    fn rest(&self, now: Now, job: &Job, flight: &Flight) -> Option<(Duration, bool)> {
         let timing = &self.config.timing;
         let waits = flight.open.len().checked_sub(flight.width).filter(|waits| *waits > 0)?;
         if flight.phase != Phase::Running {
@@ -66,16 +67,21 @@ impl Core {
         let expected = job.sizer.estimate().unwrap_or_default().saturating_mul(rounds);
         // Silence means that its slots are busy with long items, whatever the others took.
         let silent = now.instant.saturating_duration_since(flight.heard);
-        Some(expected.max(silent)).filter(|rest| *rest >= timing.take_back_rest)
+        let rest = (expected.max(silent), silent > expected);
+        Some(rest).filter(|(rest, _)| *rest >= timing.take_back_rest)
     }
 
-    fn ask_back(&mut self, now: Now, task_id: &TaskId, idle: u64) {
+    fn ask_back(&mut self, now: Now, task_id: &TaskId, idle: u64, stands_still: bool) {
         let Some(flight) = self.flights.get_mut(task_id) else { return };
         flight.asked_back = Some(now.instant);
         let waits = flight.open.len().saturating_sub(flight.width);
-        // Both sides shall be busy for the same time.
+        // Both sides shall be busy for the same time, unless nothing is known about that.
         let keep = flight.open.len() * flight.width / (flight.width + idle).max(1);
-        let count = flight.open.len().saturating_sub(keep).min(waits).max(1);
+        let count = match stands_still {
+            true => waits,
+            false => flight.open.len().saturating_sub(keep).min(waits),
+        };
+        let count = count.max(1);
         let mut wanted = Indices::default();
         for (begin, end) in flight.open.ranges().rev() {
             let missing = count - wanted.len();

@@ -230,13 +230,13 @@ fn leftover(flight: &Flight, status: &TaskStatus, state: TaskState, job_killed: 
         None => status.reason.is_none(),
     };
     let asked = job_killed || matches!(flight.phase, Phase::Killing { .. });
-    let incompatible = message.contains("ExecutorInfo is not compatible");
+    let stale = is_stale_executor(&message);
     let outcome = match state {
         TaskState::TaskFinished if flight.single => Outcome::Finished,
         TaskState::TaskFailed if own_end && flight.single => Outcome::Failed,
         // A batch fails when it cannot be understood, not when an item fails.
         TaskState::TaskFailed if own_end => Outcome::Error,
-        TaskState::TaskError if !incompatible => Outcome::Error,
+        TaskState::TaskError if !stale => Outcome::Error,
         TaskState::TaskKilled if asked => Outcome::Killed,
         TaskState::TaskDropped => Outcome::NotStarted { new_attempt: flight.single },
         TaskState::TaskFinished
@@ -264,11 +264,8 @@ fn leftover(flight: &Flight, status: &TaskStatus, state: TaskState, job_killed: 
 
 /// Whether the executor of a Mesos task is not there any more, or must not be used again.
 fn executor_is_gone(status: &TaskStatus, state: TaskState) -> bool {
-    let incompatible = state == TaskState::TaskError
-        && status
-            .message
-            .as_ref()
-            .is_some_and(|text| text.contains("ExecutorInfo is not compatible"));
+    let stale =
+        state == TaskState::TaskError && status.message.as_deref().is_some_and(is_stale_executor);
     let by_executor = status.source.is_some() && status.source() == Source::Executor;
     let reason = status.reason.and_then(|reason| Reason::try_from(reason).ok());
     let named = matches!(
@@ -287,5 +284,12 @@ fn executor_is_gone(status: &TaskStatus, state: TaskState) -> bool {
                 | Reason::IoSwitchboardExited
         )
     );
-    incompatible || (named && !by_executor)
+    stale || (named && !by_executor)
+}
+
+/// Whether the master refused a Mesos task because it knows another executor, or none any more,
+/// under the id: what is asked for then does not fit what was offered.
+fn is_stale_executor(message: &str) -> bool {
+    message.contains("ExecutorInfo is not compatible")
+        || message.contains("required by task and its executor is more than available")
 }
