@@ -205,15 +205,17 @@ fn watch(control: &OwnedFd, signals: &SignalFd, workers: &[i32]) -> Result<(), G
         }
         let closed = descriptors[0].any().unwrap_or(true);
         while let Ok(Some(_)) = signals.read_signal() {}
+        let mut ended = closed;
         while let Reaped::Child { pid, wait_status, .. } = sys::wait(-1, libc::WNOHANG) {
-            if let Some(index) = workers.iter().position(|worker| *worker == pid)
-                && !closed
-            {
+            let Some(index) = workers.iter().position(|worker| *worker == pid) else { continue };
+            // 0: its link was closed, as the control socket is about to be.
+            if wait_status != 0 && !closed {
                 let how = describe(wait_status);
                 return Err(GuardError::WorkerEnded(format!("worker {index} {how}")));
             }
+            ended = true;
         }
-        if closed {
+        if ended {
             // Nothing is ever sent to a guard that watches, so whatever arrives is the end.
             return Ok(());
         }
@@ -226,7 +228,6 @@ pub(super) fn describe(wait_status: i32) -> String {
         format!("was killed by signal {}", libc::WTERMSIG(wait_status))
     } else {
         match libc::WEXITSTATUS(wait_status) {
-            0 => "ended".to_owned(),
             code if code == i32::from(REFUSED) => "refused a malformed request".to_owned(),
             code => format!("exited with status {code}"),
         }

@@ -99,11 +99,20 @@ pub(super) fn await_child(limit: Duration) {
 }
 
 /// Gives every signal its default disposition.
+///
+/// Directly, because the library keeps two signals to itself, which processes
+/// inherit as ignored just like others. The process must have one thread.
 pub(super) fn reset_dispositions() {
+    /// As the kernel has it: handler, flags, restorer and mask; all zeroes is SIG_DFL.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const MASK_SIZE: usize = size_of::<u64>();
     for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: the default disposition runs none of our code. For signals
-        // that have no other one the call fails, which is as good.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the default disposition runs none of our code. For SIGKILL and
+        // SIGSTOP, which have no other one, the call fails, which is as good.
+        unsafe {
+            let old = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, MASK_SIZE);
+        }
     }
 }
 

@@ -1,0 +1,7 @@
+//! The launcher with real processes.
+
+mod deaths;
+mod limits;
+mod runs;
+mod signals;
+mod support;
