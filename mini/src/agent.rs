@@ -91,7 +91,7 @@ pub enum StartError {
 
 /// A running agent. Dropping it kills its executors.
 #[derive(Debug)]
-pub(crate) struct AgentHandle {
+pub struct AgentHandle {
     addr: SocketAddr,
     orders: mpsc::Sender<Order>,
     tasks: TaskTracker,
@@ -102,7 +102,7 @@ pub(crate) struct AgentHandle {
 /// # Errors
 /// Its address cannot be bound, its work directory cannot be made, or its
 /// resources or attributes cannot be parsed.
-pub(crate) async fn start(
+pub async fn start(
     config: AgentConfig,
     master: mpsc::UnboundedSender<ToMaster>,
 ) -> Result<AgentHandle, StartError> {
@@ -157,28 +157,28 @@ fn make_work_dir(path: &std::path::Path) -> Result<PathBuf, StartError> {
 
 impl AgentHandle {
     /// Where it listens; the same over restarts.
-    pub(crate) fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Ends the agent's process; executors live on.
-    pub(crate) async fn stop(&self) {
+    pub async fn stop(&self) {
         self.order(Order::Stop).await;
     }
 
     /// Starts the agent's process again, ending it before if it still runs.
-    pub(crate) async fn restart(&self) {
+    pub async fn restart(&self) {
         self.order(Order::Stop).await;
         self.order(Order::Start).await;
     }
 
     /// Breaks the event streams of all executors.
-    pub(crate) async fn cut_executor_streams(&self) {
+    pub async fn cut_executor_streams(&self) {
         self.order(Order::CutStreams).await;
     }
 
     /// Ends executors and agent.
-    pub(crate) async fn shutdown(&self) {
+    pub async fn shutdown(&self) {
         self.order(Order::ShutDown).await;
         self.tasks.wait().await;
     }

@@ -23,6 +23,7 @@ pub mod link;
 mod master;
 mod processes;
 
+pub use agent::{AgentHandle, StartError as AgentStartError, start as start_agent};
 pub use cluster::{Cluster, StartError};
 pub use config::{
     AgentConfig, AgentTimers, ClusterConfig, CommandLine, Credential, Leadership, MasterConfig,

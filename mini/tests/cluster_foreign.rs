@@ -9,6 +9,8 @@
 //! declined, and at which moment of a task's life a reconciliation catches it
 //! (that the answer fits this moment is).
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "support/foreign.rs"]
 mod support;
 
@@ -68,7 +70,8 @@ fn parse(log: &str) -> Vec<Line> {
         r"(?s)^UPDATE (\S+) (\S+) (\S+) (\S+) (.*) healthy= (True|False|None) (uuid|no-uuid)$",
     )
     .unwrap();
-    let starts = ["UPDATE ", "-> ", "subscribed ", "HEARTBEAT ", "FAILURE ", "RESCIND ", "ERROR ", "eof"];
+    let starts =
+        ["UPDATE ", "-> ", "subscribed ", "HEARTBEAT ", "FAILURE ", "RESCIND ", "ERROR ", "eof"];
     // A message may have several lines.
     let mut entries: Vec<String> = Vec::new();
     for line in normalised(log).lines() {
@@ -159,9 +162,8 @@ fn check_calls(log: &[Line]) {
 
 /// Answers to reconciliation fit what the tasks were when it was asked for.
 fn check_reconciliation(log: &[Line]) {
-    let Some(asked) = log
-        .iter()
-        .rposition(|line| matches!(line, Line::Call { kind, .. } if kind == "RECONCILE"))
+    let Some(asked) =
+        log.iter().rposition(|line| matches!(line, Line::Call { kind, .. } if kind == "RECONCILE"))
     else {
         return;
     };
@@ -194,7 +196,9 @@ fn check_reconciliation(log: &[Line]) {
         // Asked and answered in one go: a task is told of unless it was over for the scheduler.
         let seen = before
             .iter()
-            .filter(|line| matches!(line, Line::Update(u) if u.task == *task && !u.is_reconciliation()))
+            .filter(
+                |line| matches!(line, Line::Update(u) if u.task == *task && !u.is_reconciliation()),
+            )
             .count();
         let over = seen > 0 && life[seen - 1].is_terminal();
         let told = answers.get(task.as_str()).map_or(0, Vec::len);

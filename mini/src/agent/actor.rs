@@ -110,14 +110,13 @@ pub(super) struct Ears {
 /// What woke the loop.
 enum Woken {
     Order(Option<Order>),
-    Master(Option<ToAgent>),
+    Master(Option<Box<ToAgent>>),
     Fact(Input),
     Request(Request),
     Wake,
 }
 
 impl Actor {
-    #[expect(clippy::too_many_arguments, reason = "built in one place, from what was just made")]
     pub(super) fn new(
         core: Core,
         addr: SocketAddr,
@@ -384,9 +383,9 @@ pub(super) fn serve(
 }
 
 /// Waits for ever while there is no link.
-async fn from_master(link: &mut Option<mpsc::UnboundedReceiver<ToAgent>>) -> Option<ToAgent> {
+async fn from_master(link: &mut Option<mpsc::UnboundedReceiver<ToAgent>>) -> Option<Box<ToAgent>> {
     match link {
-        Some(link) => link.recv().await,
+        Some(link) => link.recv().await.map(Box::new),
         None => std::future::pending().await,
     }
 }

@@ -97,7 +97,7 @@ pub(crate) enum Input {
     /// The agent's process runs and wants a master.
     Started,
     /// The master said something.
-    Master(ToAgent),
+    Master(Box<ToAgent>),
     /// The master dropped the link.
     MasterGone,
     /// The executor's process runs.
@@ -267,7 +267,7 @@ impl Core {
                 self.started = now.epoch;
                 self.register();
             }
-            Input::Master(message) => self.handle_master(now, message),
+            Input::Master(message) => self.handle_master(now, *message),
             Input::MasterGone => self.handle_master_gone(),
             Input::ContainerStarted { container, pid } => {
                 if let Some(executor) = self.executor_in(&container) {

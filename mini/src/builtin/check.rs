@@ -238,7 +238,7 @@ impl Watch {
         if status == self.last {
             return None;
         }
-        self.last = status.clone();
+        self.last = status;
         Some(status)
     }
 

@@ -129,7 +129,7 @@ struct Running {
 #[derive(Debug)]
 enum Stage {
     Idle,
-    Spawning(TaskInfo),
+    Spawning(Box<TaskInfo>),
     Running(Box<Running>),
     Ended { task: TaskId, uuid: Bytes, leave: Instant },
 }
@@ -252,7 +252,7 @@ impl Core {
             .iter()
             .find_map(|resource| resource.allocation_info.as_ref()?.role.clone());
         let environment = role.map(|role| ("MESOS_ALLOCATION_ROLE".to_owned(), role));
-        self.stage = Stage::Spawning(task);
+        self.stage = Stage::Spawning(Box::new(task));
         let spawn = Action::Spawn(Box::new(command), environment.into_iter().collect());
         self.actions.push_back(spawn);
     }
@@ -276,7 +276,7 @@ impl Core {
         let instant = now.instant;
         let checked = empty_check(instant, &task);
         let update = TaskStatus {
-            check_status: checked.clone(),
+            check_status: checked,
             ..self.status(now, &task.task_id, TaskState::TaskRunning)
         };
         self.tell(update);
@@ -288,7 +288,7 @@ impl Core {
             healthy: None,
             checked,
             end: None,
-            task,
+            task: *task,
         }));
     }
 
@@ -415,7 +415,7 @@ impl Core {
     fn repeat(&mut self, now: Now, reason: Reason) {
         let Stage::Running(running) = &self.stage else { return };
         let (task, healthy) = (running.task.task_id.clone(), running.healthy);
-        let check_status = running.checked.clone();
+        let check_status = running.checked;
         let update = TaskStatus {
             reason: Some(reason.into()),
             healthy,

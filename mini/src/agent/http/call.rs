@@ -80,7 +80,6 @@ impl AgentService {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "an argument of `map_err`")]
 fn refused(refusal: Refusal) -> Response {
     let status = match refusal {
         Refusal::Recovering => StatusCode::SERVICE_UNAVAILABLE,

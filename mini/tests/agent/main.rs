@@ -1,0 +1,16 @@
+//! One agent with real processes, real HTTP and a scripted master.
+//!
+//! The master is a pair of channels in the test; executors are `sh`, `python3`,
+//! the built-in command executor, or the test itself, which may subscribe in the
+//! name of a process that only sleeps.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod builtin;
+mod conformance;
+mod files;
+mod http;
+mod lone;
+mod processes;
+mod rate;
+mod restart;
