@@ -173,10 +173,10 @@ fn chaos_happens() {
         stale_offer: 50,
         kill_executor_every: 2_500_000,
         drop_stream_every: 5_000_000,
-        lose_agent_every: 10_000_000,
+        lose_agent_every: 3_000_000,
     };
     let mut run =
-        Run::new(Cluster::new(&AGENTS, mixed, chaos, 3), job(5000, BatchSize::Auto), 3, true);
+        Run::new(Cluster::new(&AGENTS, mixed, chaos, 3), job(30_000, BatchSize::Auto), 3, true);
     run.until(|run| run.over);
     run.finish();
     let (counters, progress) = (run.core.counters(), run.progress());
