@@ -171,7 +171,7 @@ impl Cluster {
         self.queue.first_key_value().map(|((at, _), _)| *at)
     }
 
-    fn to_scheduler(&mut self, kind: event::Type, fill: impl FnOnce(&mut Event)) {
+    fn tell(&mut self, kind: event::Type, fill: impl FnOnce(&mut Event)) {
         if self.subscribed {
             let mut event = Event { r#type: Some(kind.into()), ..Event::default() };
             fill(&mut event);
@@ -189,7 +189,7 @@ impl Cluster {
         self.filters.clear();
         self.subscribed = true;
         self.at(self.now + LATENCY, Happening::Connected { epoch: self.epoch });
-        self.to_scheduler(event::Type::Subscribed, |event| {
+        self.tell(event::Type::Subscribed, |event| {
             event.subscribed = Some(event::Subscribed {
                 framework_id: FrameworkId::from(FRAMEWORK),
                 heartbeat_interval_seconds: Some(1e6),
@@ -374,7 +374,7 @@ impl Cluster {
             self.offers.insert(id, (agent_id.clone(), offered));
         }
         if !offers.is_empty() {
-            self.to_scheduler(event::Type::Offers, |event| {
+            self.tell(event::Type::Offers, |event| {
                 event.offers = Some(event::Offers { offers });
             });
         }
@@ -580,7 +580,7 @@ impl Cluster {
     }
 
     fn deliver(&mut self, status: TaskStatus) {
-        self.to_scheduler(event::Type::Update, |event| {
+        self.tell(event::Type::Update, |event| {
             event.update = Some(event::Update { status });
         });
     }
@@ -676,7 +676,7 @@ impl Cluster {
             );
         }
         if self.chance(500) {
-            self.to_scheduler(event::Type::Failure, |event| {
+            self.tell(event::Type::Failure, |event| {
                 event.failure = Some(event::Failure {
                     agent_id: Some(agent_id),
                     executor_id: Some(executor_id),
@@ -699,7 +699,7 @@ impl Cluster {
         for offer_id in gone.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             let (_, offered) = self.offers.remove(&offer_id).unwrap();
             self.agents.get_mut(&agent_id).unwrap().available += &offered;
-            self.to_scheduler(event::Type::Rescind, |event| {
+            self.tell(event::Type::Rescind, |event| {
                 event.rescind = Some(event::Rescind { offer_id });
             });
         }
@@ -709,7 +709,7 @@ impl Cluster {
                 status.reason = Some(Reason::AgentRemoved.into());
             });
         }
-        self.to_scheduler(event::Type::Failure, |event| {
+        self.tell(event::Type::Failure, |event| {
             event.failure =
                 Some(event::Failure { agent_id: Some(agent_id), executor_id: None, status: None });
         });

@@ -91,7 +91,13 @@ impl Run {
     pub fn until(&mut self, condition: impl Fn(&Self) -> bool) {
         let deadline = self.cluster.now + 40_000_000_000;
         while !condition(self) {
-            assert!(self.cluster.now < deadline, "it takes for ever: {:?} {:?} {:?}", self.progress(), self.core.counters(), self.core.poll_wake());
+            assert!(
+                self.cluster.now < deadline,
+                "it takes for ever: {:?} {:?} {:?}",
+                self.progress(),
+                self.core.counters(),
+                self.core.poll_wake()
+            );
             self.step();
         }
     }
