@@ -36,7 +36,7 @@ impl HelloNc {
         let offered = offered.ports();
         self.ports.clone().find(|port| {
             let port_number = u64::from(*port);
-            offered.iter().any(|(begin, end)| (*begin..=*end).contains(&port_number))
+            offered.iter().any(|(begin, end)| (begin..=end).contains(&port_number))
                 && !self.serving.contains_key(&(agent.clone(), *port))
         })
     }

@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use marmoset_mini::{AgentConfig, Cluster, ClusterConfig, CommandLine};
 use marmoset_scheduler::{
-    CancellationToken, ConnectionConfig, FrameworkInfo, SessionConfig, drive, executor_at,
+    CancellationToken, ConnectionConfig, Identity, SessionConfig, drive, executor_at,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -112,7 +112,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let ports = arguments.first_port..=arguments.first_port.saturating_add(arguments.ports - 1);
     let mut framework = HelloNc::new(ports.clone(), Template { executor, nc: arguments.nc });
     let connection = ConnectionConfig::new(vec![master]);
-    let config = SessionConfig::new(connection, FrameworkInfo::new("hello-nc", user));
+    let config = SessionConfig::new(connection, Identity::new("hello-nc", user));
     eprintln!("serving ports {} to {} on every agent; Ctrl-C ends it", ports.start(), ports.end());
     let ended = drive(config, &mut framework, interrupted()?).await;
     if let Some(embedded) = embedded {
