@@ -100,6 +100,8 @@ pub struct MasterTimers {
     pub heartbeat_interval: Duration,
     /// How long a silent agent counts as alive: `--agent_ping_timeout` × `--max_agent_ping_timeouts`.
     pub agent_timeout: Duration,
+    /// `--agent_reregister_timeout`: how long a new master waits for the agents of its predecessor.
+    pub agent_reregister_timeout: Duration,
     /// `--offer_timeout`: after which an unanswered offer is rescinded; none in Mesos.
     pub offer_timeout: Option<Duration>,
 }
@@ -110,6 +112,7 @@ impl Default for MasterTimers {
             allocation_interval: Duration::from_secs(1),
             heartbeat_interval: Duration::from_secs(15),
             agent_timeout: Duration::from_secs(75),
+            agent_reregister_timeout: Duration::from_secs(10 * 60),
             offer_timeout: None,
         }
     }

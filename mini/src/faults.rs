@@ -73,6 +73,12 @@ impl<'a> Faults<'a> {
         self.master.fail_over(down).await;
     }
 
+    /// Makes the master fall silent for a while, as behind a partition: connections stay open, but
+    /// there are no answers, no events, no heartbeats. Returns when the silence begins.
+    pub async fn freeze_master(&self, time: Duration) {
+        self.master.freeze(time).await;
+    }
+
     /// Changes whether the master answers calls, redirects them, or says that it is not ready.
     pub fn set_leadership(&self, leadership: Leadership) {
         self.master.set_leadership(leadership);

@@ -146,6 +146,12 @@ impl MasterHandle {
         }
     }
 
+    /// Makes it do nothing for a while: connections stay open, nothing is answered or sent.
+    pub(crate) async fn freeze(&self, time: Duration) {
+        // A master that has ended is silent already.
+        let _ended = self.commands.send(Command::Freeze { time }).await;
+    }
+
     /// Gives the agent at an address up.
     pub(crate) async fn mark_unreachable(&self, agent: SocketAddr) {
         self.ask(|done| Command::MarkUnreachable { agent, done }).await;

@@ -53,6 +53,8 @@ pub(super) enum Command {
     CutStreams { done: oneshot::Sender<()> },
     /// Give an agent up.
     MarkUnreachable { agent: SocketAddr, done: oneshot::Sender<()> },
+    /// Do nothing at all for a while.
+    Freeze { time: Duration },
     /// Forget everything and come back as another master.
     FailOver { down: Duration, done: oneshot::Sender<()> },
 }
@@ -129,6 +131,7 @@ impl Actor {
                         self.fail_over(down).await;
                         let _gone = done.send(());
                     }
+                    Some(Command::Freeze { time }) => tokio::time::sleep(time).await,
                     Some(command) => self.handle_command(command),
                     None => return,
                 },
@@ -167,10 +170,8 @@ impl Actor {
                 self.core.handle_agent_at_unreachable(agent, now);
                 let _gone = done.send(());
             }
-            // Taken care of in `run`, because it waits.
-            Command::FailOver { done, .. } => {
-                let _gone = done.send(());
-            }
+            // Taken care of in `run`, because they wait.
+            Command::Freeze { .. } | Command::FailOver { .. } => {}
         }
     }
 

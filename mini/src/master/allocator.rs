@@ -286,6 +286,12 @@ impl Allocator {
         self.run(self.pools.keys().cloned().collect(), now)
     }
 
+    /// What nobody holds of an agent.
+    #[cfg(test)]
+    pub(crate) fn free(&self, id: &AgentId) -> Option<Resources> {
+        self.pools.get(id).map(Pool::free)
+    }
+
     fn ask(&mut self, id: &AgentId) {
         match &mut self.pending {
             Pending::None => self.pending = Pending::Some(BTreeSet::from([id.clone()])),
@@ -402,3 +408,6 @@ fn is_allocatable(resources: &Resources, filters: Option<&OfferFilters>) -> bool
             })
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -187,7 +187,9 @@ impl Core {
             .timers
             .offer_timeout
             .and_then(|_| self.offers.values().filter_map(|offer| offer.expires_at).min());
-        frameworks.chain(agents).chain(offers).fold(self.next_run, Instant::min)
+        let recovered = (!self.recovered.is_empty())
+            .then(|| self.started.instant + self.timers.agent_reregister_timeout);
+        frameworks.chain(agents).chain(offers).chain(recovered).fold(self.next_run, Instant::min)
     }
 
     /// Does what is due.
@@ -195,6 +197,7 @@ impl Core {
         self.send_heartbeats(now);
         self.remove_overdue_frameworks(now);
         self.give_up_overdue_agents(now);
+        self.give_up_recovered_agents(now);
         self.rescind_overdue_offers(now);
         if now.instant >= self.next_run {
             self.next_run = now.instant + self.timers.allocation_interval;
@@ -361,3 +364,6 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 fn state_for(capabilities: Capabilities, aware: TaskState) -> TaskState {
     if capabilities.partition_aware { aware } else { TaskState::TaskLost }
 }
+
+#[cfg(test)]
+mod tests;

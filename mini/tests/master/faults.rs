@@ -95,3 +95,15 @@ async fn a_given_up_agent_finds_its_link_closed() {
     }
     cluster.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_frozen_master_is_silent_and_then_goes_on() {
+    let cluster = cluster().await;
+    let scheduler = Scheduler::subscribe(cluster.master_addr(), patient_framework()).await;
+    let silence = Duration::from_millis(300);
+    let start = tokio::time::Instant::now();
+    cluster.faults().freeze_master(silence).await;
+    scheduler.ok(json!({"type": "REVIVE"})).await;
+    assert!(start.elapsed() >= silence);
+    cluster.shutdown().await;
+}

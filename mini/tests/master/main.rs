@@ -1,5 +1,7 @@
 //! The master over real HTTP, with agents that are scripted over the link.
 
+#![expect(clippy::unwrap_used, reason = "a test's support ends the test where a test would")]
+
 mod agents;
 mod answers;
 mod auth;

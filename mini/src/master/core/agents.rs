@@ -258,6 +258,19 @@ impl Core {
         }
     }
 
+    /// Agents of a predecessor that did not come in time are unreachable. Nobody is told of their
+    /// tasks, because nobody here knows them; reconciliation answers from now on.
+    pub(super) fn give_up_recovered_agents(&mut self, now: Now) {
+        if now.instant < self.started.instant + self.timers.agent_reregister_timeout {
+            return;
+        }
+        let since_nanos = (now.time * 1e9) as i64;
+        for id in std::mem::take(&mut self.recovered) {
+            tracing::warn!(agent = %id, "agent did not come back after the failover");
+            self.unreachable.insert(id, Unreachable { since_nanos });
+        }
+    }
+
     /// The agent at an address is given up as if it had not answered pings.
     pub(crate) fn handle_agent_at_unreachable(&mut self, addr: SocketAddr, now: Now) {
         let id = self.agents.values().find(|agent| agent.addr == addr).map(Agent::id);

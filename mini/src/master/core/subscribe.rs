@@ -184,7 +184,7 @@ impl Core {
 
     /// Forgets a framework: its tasks count as killed (nobody is told), its executors are shut
     /// down, its stream ends, its id is refused from now on.
-    fn remove_framework(&mut self, id: &FrameworkId, now: Now) {
+    pub(super) fn remove_framework(&mut self, id: &FrameworkId, now: Now) {
         self.discard_offers(id, now);
         let Some(mut framework) = self.frameworks.remove(id) else { return };
         tracing::info!(framework = %id, tasks = framework.tasks.len(), "framework removed");
