@@ -20,6 +20,7 @@ mod core;
 mod edge;
 mod http;
 mod probe;
+mod running;
 mod session;
 
 use std::process::ExitCode;

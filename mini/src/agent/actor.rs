@@ -165,7 +165,7 @@ impl Actor {
                 // The owner is gone without a word: nobody will ever ask for an orderly end.
                 Woken::Order(None) => {
                     self.destroy_all();
-                    self.wait_for_containers(&mut ears).await;
+                    self.finish(&mut ears).await;
                     return;
                 }
                 Woken::Master(Some(message)) => self.core.handle(now(), Input::Master(message)),
@@ -343,6 +343,11 @@ impl Actor {
             // A stopped agent cannot say SHUTDOWN to anybody.
             self.destroy_all();
         }
+        self.finish(ears).await;
+    }
+
+    /// Waits for the last container, then leaves.
+    async fn finish(&mut self, ears: &mut Ears) {
         self.wait_for_containers(ears).await;
         if let Some(agent_id) = self.core.info().id.clone() {
             self.tell_master(ToMaster::Disconnected { agent_id });

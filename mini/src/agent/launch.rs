@@ -19,7 +19,7 @@ mod user;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use marmoset_proto::mesos::v1::CommandInfo;
+use marmoset_proto::mesos::v1::{CommandInfo, ContainerInfo, container_info};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,8 @@ pub(crate) struct Launch {
     pub(crate) directory: PathBuf,
     /// What to fetch and run.
     pub(crate) command: CommandInfo,
+    /// How it wants to be contained.
+    pub(crate) container_info: Option<ContainerInfo>,
     /// Whom it runs as, if the agent may choose.
     pub(crate) user: String,
     /// All of its environment.
@@ -47,6 +49,11 @@ pub(crate) struct Launch {
 /// Why there is no process.
 #[derive(Debug, thiserror::Error)]
 enum LaunchError {
+    #[error(
+        "None of the enabled containerizers (mesos) could create a container for the provided \
+         TaskInfo/ExecutorInfo message: images are not supported"
+    )]
+    Containerizer,
     #[error(transparent)]
     User(#[from] user::UserError),
     #[error("Failed to create the sandbox '{path}': {source}")]
@@ -88,7 +95,7 @@ pub(crate) async fn run(
                 let started =
                     Input::ContainerStarted { container: container.clone(), pid: process.pid() };
                 let _stopped = facts.send(started);
-                let status = process.end(&launch.directory, destroy).await;
+                let status = process.end(destroy).await;
                 Input::ContainerExited { container, status }
             }
         },
@@ -97,6 +104,9 @@ pub(crate) async fn run(
 }
 
 async fn prepare(launch: &Launch) -> Result<Option<Identity>, LaunchError> {
+    if launch.container_info.as_ref().is_some_and(wants_image) {
+        return Err(LaunchError::Containerizer);
+    }
     let identity = user::switch_to(&launch.user)?;
     sandbox::create(&launch.directory, identity.as_ref()).map_err(|source| {
         LaunchError::Sandbox { path: launch.directory.display().to_string(), source }
@@ -105,4 +115,9 @@ async fn prepare(launch: &Launch) -> Result<Option<Identity>, LaunchError> {
         .await
         .map_err(|source| LaunchError::Fetch { container: launch.container.0.clone(), source })?;
     Ok(identity)
+}
+
+fn wants_image(container: &ContainerInfo) -> bool {
+    let image = container.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some());
+    container.r#type() == container_info::Type::Docker || image
 }

@@ -21,8 +21,7 @@ use std::{
 use bytes::Bytes;
 use marmoset_proto::{
     mesos::v1::{
-        CheckStatusInfo, CommandInfo, DurationInfo, KillPolicy, TaskId, TaskInfo, TaskState,
-        TaskStatus,
+        CommandInfo, KillPolicy, TaskId, TaskInfo, TaskState, TaskStatus,
         executor::{Call, Event, event},
         framework_info,
         task_status::{Reason, Source},
@@ -33,6 +32,7 @@ use marmoset_proto::{
 use super::{
     check::{Answer, Health, Judgement, Probe, Watch},
     config::Config,
+    running::{Cause, End, Running, empty_check, grace_of},
     session::{Loss, Session},
 };
 use crate::clock::Now;
@@ -96,34 +96,6 @@ pub(super) enum Exit {
     Done,
     /// For a reason worth a line.
     Failed(String),
-}
-
-/// Why the command is being ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    Killed,
-    Unhealthy,
-    Overtime,
-}
-
-/// A command on its way out.
-#[derive(Debug, Clone, Copy)]
-struct End {
-    cause: Cause,
-    since: Instant,
-    /// SIGKILL then; none once it was sent.
-    escalate: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Running {
-    task: TaskInfo,
-    overtime: Option<Instant>,
-    health: Option<Health>,
-    watch: Option<Watch>,
-    healthy: Option<bool>,
-    checked: Option<CheckStatusInfo>,
-    end: Option<End>,
 }
 
 #[derive(Debug)]
@@ -488,33 +460,6 @@ impl Core {
             ..TaskStatus::default()
         }
     }
-}
-
-impl Running {
-    fn poll_wake(&self) -> Option<Instant> {
-        [
-            self.overtime,
-            self.end.and_then(|end| end.escalate),
-            self.health.as_ref().and_then(Health::poll_wake),
-            self.watch.as_ref().and_then(Watch::poll_wake),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    fn empty_check(&self, now: Instant) -> Option<CheckStatusInfo> {
-        empty_check(now, &self.task)
-    }
-}
-
-/// With a check, every update has a status of it, even if nothing is known.
-fn empty_check(now: Instant, task: &TaskInfo) -> Option<CheckStatusInfo> {
-    Some(Watch::new(now, task.check.as_ref()?)?.empty())
-}
-
-fn grace_of(policy: Option<&KillPolicy>) -> Option<Duration> {
-    policy?.grace_period.as_ref().map(DurationInfo::to_duration)
 }
 
 #[cfg(test)]

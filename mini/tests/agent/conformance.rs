@@ -10,13 +10,16 @@ use crate::{
     lone::{Lone, idle, shell, task, tell},
 };
 
+/// Method, headers, body; status and text of the answer.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+
 #[tokio::test]
 async fn the_endpoint_refuses_in_the_order_and_words_of_mesos() {
     let lone = Lone::start().await;
     let path = "/api/v1/executor";
     let json = ("Content-Type", "application/json");
     let subscribe = br#"{"type":"SUBSCRIBE","framework_id":{"value":"f"},"executor_id":{"value":"e"},"subscribe":{}}"#;
-    let cases: &[(&str, &[(&str, &str)], &[u8], u16, &str)] = &[
+    let cases: &[Case<'_>] = &[
         (
             "GET", &[json], b"", 405,
             "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.",

@@ -3,7 +3,9 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use marmoset_mini::{AgentTimers, link::ToAgent};
-use marmoset_proto::mesos::v1::{CommandInfo, Environment, command_info::Uri, environment};
+use marmoset_proto::mesos::v1::{
+    CommandInfo, Environment, command_info::Uri, container_info, environment,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -230,6 +232,21 @@ async fn a_file_that_cannot_be_fetched_fails_the_launch() {
         assert!(told.starts_with(&expected), "{told}\n{expected}");
         lone.agent.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn an_image_is_refused_and_not_ignored() {
+    let mut lone = Lone::start().await;
+    let mut wants_image = task("a", shell("true"));
+    if let Some(executor) = &mut wants_image.executor {
+        let container = executor.container.get_or_insert_default();
+        container.r#type = container_info::Type::Docker.into();
+    }
+    lone.run(wants_image, true);
+    assert_eq!(lone.exited().await, -1);
+    let told = lone.told().await;
+    assert!(told.contains("None of the enabled containerizers (mesos) could create"), "{told}");
+    lone.agent.shutdown().await;
 }
 
 #[tokio::test]

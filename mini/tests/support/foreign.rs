@@ -50,7 +50,9 @@ pub(crate) fn python() -> Option<PathBuf> {
         .map(PathBuf::from)
         .find(|path| path.exists());
     if found.is_none() {
-        eprintln!("SKIPPED: comparison with a real cluster: there is no python3 in /usr/local/bin, /usr/bin or /bin");
+        eprintln!(
+            "SKIPPED: comparison with a real cluster: there is no python3 in /usr/local/bin, /usr/bin or /bin"
+        );
     }
     found
 }

@@ -163,6 +163,7 @@ impl Core {
             container: container.clone(),
             directory: directory.clone(),
             command: info.command.clone().unwrap_or_default(),
+            container_info: info.container.clone(),
             user: info
                 .command
                 .as_ref()

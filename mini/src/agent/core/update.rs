@@ -130,8 +130,8 @@ impl Core {
         let framework = self.frameworks.get(framework).ok_or(Refusal::UnknownFramework)?;
         let executor = framework.executors.get(executor).ok_or(Refusal::UnknownExecutor)?;
         match executor.phase {
-            Phase::Registering => Err(Refusal::NotSubscribed),
-            Phase::Running(_) | Phase::Terminating(_) | Phase::Terminated => Ok(()),
+            Phase::Registering | Phase::Terminating(None) => Err(Refusal::NotSubscribed),
+            Phase::Running(_) | Phase::Terminating(Some(_)) | Phase::Terminated => Ok(()),
         }
     }
 

@@ -13,7 +13,7 @@ use std::{
             process::{CommandExt as _, ExitStatusExt},
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -31,7 +31,9 @@ const EXITED_1: i32 = 1 << 8;
 pub(super) enum SpawnError {
     #[error("Failed to open '{path}': {source}")]
     Output { path: String, source: io::Error },
-    #[error("`command.value` is not set: there is nothing to run")]
+    #[error(
+        "`command.value` of the executor is not set (there is no default executor here: give one of type CUSTOM)"
+    )]
     NoCommand,
     #[error("Failed to watch the executor's process: {0}")]
     Watch(io::Error),
@@ -45,10 +47,12 @@ pub(super) enum Spawned {
     NotExecutable(i32),
 }
 
-/// The first process of a container.
+/// The first process of a container. Dropped before its end, it takes the container along.
 pub(super) struct Process {
     child: Child,
     pidfd: AsyncFd<OwnedFd>,
+    sandbox: PathBuf,
+    reaped: bool,
 }
 
 /// Starts the command in its sandbox, with nothing of the agent's environment.
@@ -74,7 +78,12 @@ pub(super) fn spawn(launch: &Launch, identity: Option<&Identity>) -> Result<Spaw
         }
     };
     match watch(child.id()) {
-        Ok(pidfd) => Ok(Spawned::Running(Process { child, pidfd })),
+        Ok(pidfd) => Ok(Spawned::Running(Process {
+            child,
+            pidfd,
+            sandbox: launch.directory.clone(),
+            reaped: false,
+        })),
         Err(error) => {
             kill_container(child.id(), &launch.directory);
             let _reaped = child.wait();
@@ -90,7 +99,7 @@ impl Process {
     }
 
     /// Waits for its end, or brings it about; then kills the rest of the container.
-    pub(super) async fn end(mut self, sandbox: &Path, destroy: CancellationToken) -> i32 {
+    pub(super) async fn end(mut self, destroy: CancellationToken) -> i32 {
         tokio::select! {
             () = destroy.cancelled() => {}
             ended = self.pidfd.readable() => {
@@ -99,12 +108,21 @@ impl Process {
                 }
             }
         }
-        let sandbox = sandbox.to_owned();
-        let reaped = tokio::task::spawn_blocking(move || {
-            kill_container(self.pid(), &sandbox);
-            self.child.wait().map_or(KILLED, ExitStatusExt::into_raw)
-        });
-        reaped.await.unwrap_or(KILLED)
+        tokio::task::spawn_blocking(move || self.kill_and_reap()).await.unwrap_or(KILLED)
+    }
+
+    fn kill_and_reap(&mut self) -> i32 {
+        kill_container(self.pid(), &self.sandbox);
+        self.reaped = true;
+        self.child.wait().map_or(KILLED, ExitStatusExt::into_raw)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.kill_and_reap();
+        }
     }
 }
 

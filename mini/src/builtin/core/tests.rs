@@ -1,5 +1,5 @@
 use marmoset_proto::mesos::v1::{
-    CheckInfo, FrameworkInfo, HealthCheck, check_info, framework_info::Capability,
+    CheckInfo, DurationInfo, FrameworkInfo, HealthCheck, check_info, framework_info::Capability,
 };
 
 use super::*;
