@@ -21,7 +21,8 @@ use crate::{
     args::SpawnArgs,
     exit::Ending,
     interrupt::Interrupts,
-    logging, output, report,
+    logging::{self, Wanted},
+    output, report,
     run::{self, Screen, embedded},
 };
 
@@ -53,7 +54,7 @@ impl Row {
 /// A row could not be measured.
 pub(crate) fn perform(args: &SpawnArgs) -> anyhow::Result<Ending> {
     let screen = Screen::without_progress();
-    logging::start(&screen, false);
+    logging::start(&screen, Wanted::Warnings);
     let count = usize::try_from(args.count.get()).context("`--count` is too large")?;
     let mut rows = Vec::new();
     let mut measured = |row: Row| {
@@ -102,7 +103,7 @@ pub(crate) fn perform(args: &SpawnArgs) -> anyhow::Result<Ending> {
     ensure!(
         summary.tasks.finished == args.count.get(),
         "{name}: not all tasks finished:\n{}",
-        report::text(&summary, &|_| None)
+        report::text(&summary, &|_| report::Evidence::default())
     );
     let seconds = summary.elapsed.as_secs_f64();
     measured(Row { name, count: summary.tasks.finished, seconds, is_floor: false });

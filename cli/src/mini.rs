@@ -15,7 +15,8 @@ use crate::{
     args::MiniArgs,
     exit::{Ending, UsageError},
     interrupt::Interrupts,
-    logging, output,
+    logging::{self, Wanted},
+    output,
     run::{Screen, embedded},
 };
 
@@ -25,7 +26,8 @@ use crate::{
 /// The command line is wrong, or the cluster did not start.
 pub(crate) fn perform(args: &MiniArgs) -> anyhow::Result<Ending> {
     check(args).map_err(UsageError)?;
-    logging::start(&Screen::without_progress(), args.verbose);
+    let wanted = if args.verbose { Wanted::Cluster } else { Wanted::Warnings };
+    logging::start(&Screen::without_progress(), wanted);
     let (work_dir, _removed_at_the_end) = work_dir(args)?;
     let config = config(args, &work_dir)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
@@ -109,6 +111,7 @@ fn config(args: &MiniArgs, work_dir: &std::path::Path) -> anyhow::Result<Cluster
         heartbeat_interval: args.heartbeat_interval.unwrap_or(master.heartbeat_interval),
         agent_timeout: args.agent_timeout.unwrap_or(master.agent_timeout),
         offer_timeout: args.offer_timeout.or(master.offer_timeout),
+        ..master
     };
     let agent = AgentTimers::default();
     let agent = AgentTimers {

@@ -49,20 +49,27 @@ pub(crate) fn rate(summary: &Summary) -> f64 {
     if seconds > 0.0 { ended / seconds } else { 0.0 }
 }
 
+/// What people can look at to see why a task did not finish.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    /// Where its output lies: the folder, and the name in it.
+    pub(crate) place: Option<(String, String)>,
+    /// The last line it wrote, if that is at hand.
+    pub(crate) last_line: Option<String>,
+}
+
 /// The summary for people.
-///
-/// `files` tells where the files of a task lie, as people can reach them.
-pub(crate) fn text(summary: &Summary, files: &dyn Fn(&Example) -> Option<String>) -> String {
+pub(crate) fn text(summary: &Summary, evidence: &dyn Fn(&Example) -> Evidence) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = write(&mut text, summary, files);
+    let _ = write(&mut text, summary, evidence);
     text
 }
 
 fn write(
     text: &mut String,
     summary: &Summary,
-    files: &dyn Fn(&Example) -> Option<String>,
+    evidence: &dyn Fn(&Example) -> Evidence,
 ) -> std::fmt::Result {
     let tasks = summary.tasks;
     let states: Vec<String> = [
@@ -93,20 +100,50 @@ fn write(
             write!(text, "\n  {name:<18} p50 {}, p99 {}", span(values.p50), span(values.p99))?;
         }
     }
-    if summary.failures.is_empty() {
-        return Ok(());
+    if !summary.failures.is_empty() {
+        write_failures(text, summary, evidence)?;
     }
+    Ok(())
+}
+
+fn write_failures(
+    text: &mut String,
+    summary: &Summary,
+    evidence: &dyn Fn(&Example) -> Evidence,
+) -> std::fmt::Result {
     text.push_str("\nnot finished, by message:");
-    for group in summary.failures.iter().take(MOST_FAILURES) {
+    let shown: Vec<_> = summary
+        .failures
+        .iter()
+        .take(MOST_FAILURES)
+        .map(|group| (group, evidence(&group.example)))
+        .collect();
+    // One folder for all of them is told once.
+    let mut folders: Vec<_> = shown
+        .iter()
+        .filter_map(|(_, evidence)| evidence.place.as_ref())
+        .map(|(folder, _)| folder)
+        .collect();
+    folders.dedup();
+    let common = if let [folder] = folders[..] { Some(folder.clone()) } else { None };
+    for (group, Evidence { place, last_line }) in &shown {
         write!(text, "\n  {:>6} × {}", group.count, group.message)?;
         write!(text, "\n           e.g. {}", group.example.task_id)?;
-        if let Some(files) = files(&group.example) {
-            write!(text, ", its output: {files}")?;
+        match place {
+            Some((_, name)) if common.is_some() => write!(text, ", output in {name}")?,
+            Some((folder, name)) => write!(text, ", output in {folder}/{name}")?,
+            None => {}
+        }
+        if let Some(line) = last_line {
+            write!(text, "\n           last line: {line}")?;
         }
     }
     let more = summary.failures.len().saturating_sub(MOST_FAILURES);
     if more > 0 {
         write!(text, "\n  and {more} other messages (all of them with --json)")?;
+    }
+    if let Some(folder) = common {
+        write!(text, "\noutputs are in {folder}")?;
     }
     Ok(())
 }
@@ -185,8 +222,12 @@ mod tests {
 
     #[test]
     fn for_people() {
+        let evidence = |example: &Example| Evidence {
+            place: Some(("/tmp/w".to_owned(), example.task_id.clone())),
+            last_line: (example.index == 1).then(|| "no such file".to_owned()),
+        };
         assert_eq!(
-            text(&summary(), &|example| (example.index == 1).then(|| "/tmp/w/sh.1".to_owned())),
+            text(&summary(), &evidence),
             "\
 29 finished, 57 failed of 86 tasks
   in 2.15 s, 40.0 a second, as 12 Mesos tasks in 1 executor
@@ -194,10 +235,23 @@ mod tests {
   ACCEPT to end      p50 900 µs, p99 1.50 s
 not finished, by message:
       29 × Command exited with status 1
-           e.g. sh.1, its output: /tmp/w/sh.1
+           e.g. sh.1, output in sh.1
+           last line: no such file
       28 × Command exited with status 2
-           e.g. sh.2"
+           e.g. sh.2, output in sh.2
+outputs are in /tmp/w"
         );
+    }
+
+    #[test]
+    fn folders_that_differ_are_told_each() {
+        let evidence = |example: &Example| Evidence {
+            place: Some((format!("agent {}: /f", example.index), example.task_id.clone())),
+            last_line: None,
+        };
+        let text = text(&summary(), &evidence);
+        assert!(text.contains("e.g. sh.1, output in agent 1: /f/sh.1\n"), "{text}");
+        assert!(text.ends_with("e.g. sh.2, output in agent 2: /f/sh.2"), "{text}");
     }
 
     #[test]
@@ -214,7 +268,7 @@ not finished, by message:
             warnings: Vec::new(),
         };
         assert_eq!(
-            text(&summary, &|_| None),
+            text(&summary, &|_| Evidence::default()),
             "stopped: 0 finished of 0 tasks\n  in 0 µs, 0.00 a second, as 0 Mesos tasks in 0 executors"
         );
         assert_eq!(json(&summary)["tasks_per_second"], 0.0);
@@ -225,7 +279,7 @@ not finished, by message:
         let mut summary = summary();
         let one = summary.failures[0].clone();
         summary.failures = vec![one; 14];
-        let text = text(&summary, &|_| None);
+        let text = text(&summary, &|_| Evidence::default());
         assert!(text.ends_with("and 4 other messages (all of them with --json)"), "{text}");
     }
 

@@ -5,6 +5,7 @@
 
 mod advice;
 pub(crate) mod embedded;
+mod evidence;
 mod input;
 mod job;
 mod screen;
@@ -24,7 +25,8 @@ use crate::{
     args::{Keep, RunArgs},
     exit::{Ending, UsageError},
     interrupt::Interrupts,
-    logging, output, report,
+    logging::{self, Wanted},
+    output, report,
 };
 
 pub(crate) use screen::Screen;
@@ -41,7 +43,8 @@ const EVENTS: usize = 64;
 pub(crate) fn perform(args: &RunArgs) -> anyhow::Result<Ending> {
     args.check().map_err(UsageError)?;
     let screen = Screen::new();
-    logging::start(&screen, args.verbose);
+    let wanted = if args.verbose { Wanted::Framework } else { Wanted::Warnings };
+    logging::start(&screen, wanted);
     let secret = match args.secret_file.as_deref().map(input::secret).transpose()? {
         Some((secret, warning)) => {
             if let Some(warning) = warning {
@@ -157,32 +160,14 @@ fn tell(args: &RunArgs, summary: &Summary, embedded: Option<&Embedded>) {
     if args.json {
         output::print(format_args!("{}", report::json(summary)));
     } else {
-        let files = |example: &Example| where_its_files_are(args, example, embedded);
-        output::print(format_args!("{}", report::text(summary, &files)));
+        let evidence = |example: &Example| evidence::of(args, example, embedded);
+        output::print(format_args!("{}", report::text(summary, &evidence)));
     }
     if summary.outcome == Outcome::Stopped && args.json {
         output::complain(format_args!(
             "stopped: {} killed, {} finished before",
             summary.tasks.killed, summary.tasks.finished
         ));
-    }
-}
-
-fn where_its_files_are(
-    args: &RunArgs,
-    example: &Example,
-    embedded: Option<&Embedded>,
-) -> Option<String> {
-    let sandbox = example.sandbox.as_ref()?;
-    match (embedded, &args.output) {
-        (_, Some(folder)) => {
-            Some(folder.join(format!("{}.err", example.index)).display().to_string())
-        }
-        (Some(embedded), None) if args.keep != Keep::Never => {
-            Some(embedded.local(sandbox).display().to_string())
-        }
-        (Some(_), None) => None,
-        (None, None) => Some(format!("{} on agent {}", sandbox.folder, sandbox.hostname)),
     }
 }
 

@@ -10,7 +10,7 @@ use marmoset_proto::{
     mesos::v1::{FrameworkId, Offer, OfferId, TaskId, TaskState, TaskStatus},
     resources::{Millis, Resources},
 };
-use marmoset_scheduler_core::{Location, Notice, TaskEnd, TaskRetry, TaskStart};
+use marmoset_scheduler_core::{EndState, Location, Notice, TaskEnd, TaskRetry, TaskStart};
 
 /// Tells that the framework is registered.
 pub(crate) fn registered(framework_id: &FrameworkId) {
@@ -78,10 +78,17 @@ pub(crate) fn retried(job: &str, retry: &TaskRetry) {
 /// Tells how a task ended, unless the update of its Mesos task says so.
 pub(crate) fn ended(job: &str, end: &TaskEnd) {
     let task_id = end.task_id(job);
-    if end.location.as_ref().is_none_or(|location| location.task_id.as_str() != task_id) {
-        let text = end.text();
-        tracing::info!(target: "marmoset", "Task {task_id} has ended as {}: {text}", end.state);
+    if end.location.as_ref().is_some_and(|location| location.task_id.as_str() == task_id) {
+        return;
     }
+    let (which, message) = match end.state {
+        EndState::Finished => (TaskState::TaskFinished, None),
+        EndState::Failed => (TaskState::TaskFailed, Some(end.text())),
+        EndState::Killed => (TaskState::TaskKilled, Some(end.text())),
+        EndState::Lost => (TaskState::TaskLost, Some(end.text())),
+        EndState::Error => (TaskState::TaskError, Some(end.text())),
+    };
+    state(&TaskId::from(task_id), which, message.as_deref());
 }
 
 /// Tells what the core noticed.
