@@ -15,6 +15,7 @@ mod agent;
 mod arguments;
 mod dispatcher;
 mod environment;
+pub mod fetch;
 pub mod floor;
 pub mod launcher;
 mod notes;
