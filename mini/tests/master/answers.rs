@@ -122,6 +122,10 @@ async fn send(addr: SocketAddr, case: &Case) -> (String, Vec<String>, String) {
                 None => chunked && body.ends_with("0\r\n\r\n"),
             };
             if done {
+                if chunked {
+                    // After a stream its connection ends.
+                    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+                }
                 return split(head, body, chunked);
             }
         }
