@@ -43,6 +43,8 @@ pub(crate) struct Agent {
     pub(crate) slots: u64,
     /// Executors in a row that ended without a single result.
     failures: u32,
+    /// Times in a row that launches were dropped, and when last.
+    drops: Option<(u32, Instant)>,
     /// Nothing is launched until then, and why.
     pub(crate) paused: Option<(Instant, String)>,
 }
@@ -160,6 +162,7 @@ impl Agent {
         if let Some(executor) = own {
             executor.useful = true;
             self.failures = 0;
+            self.drops = None;
             self.paused = None;
         }
     }
@@ -181,12 +184,31 @@ impl Agent {
             return false;
         };
         if !executor.useful {
-            let doubled = 2_u32.saturating_pow(self.failures.min(16));
-            let pause = timing.agent_backoff.saturating_mul(doubled).min(timing.agent_backoff_max);
+            self.pause_for(now, self.failures, message, timing);
             self.failures = self.failures.saturating_add(1);
-            self.paused = Some((now + pause, message.to_owned()));
         }
         true
+    }
+
+    /// Learns that the agent did not take what was launched. That happens once when something
+    /// changed there meanwhile; an agent that drops again and again is left alone for a while.
+    pub(crate) fn dropped(&mut self, now: Instant, message: &str, timing: &Timing) {
+        let times = match self.drops {
+            None => 1,
+            // One ACCEPT is told of Mesos task by Mesos task.
+            Some((_, last)) if last + timing.agent_backoff > now => return,
+            Some((times, _)) => times.saturating_add(1),
+        };
+        self.drops = Some((times, now));
+        if let Some(again) = times.checked_sub(2) {
+            self.pause_for(now, again, message, timing);
+        }
+    }
+
+    fn pause_for(&mut self, now: Instant, doublings: u32, message: &str, timing: &Timing) {
+        let doubled = 2_u32.saturating_pow(doublings.min(16));
+        let pause = timing.agent_backoff.saturating_mul(doubled).min(timing.agent_backoff_max);
+        self.paused = Some((now + pause, message.to_owned()));
     }
 
     /// How much longer nothing is to be launched.

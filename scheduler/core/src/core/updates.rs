@@ -149,6 +149,12 @@ impl Core {
             let message = leftover.message.as_deref().unwrap_or("the executor ended");
             self.executor_ended(now, &location.agent_id, &location.executor_id, message);
         }
+        let by_agent =
+            state == TaskState::TaskDropped && leftover.reason != Some(Reason::InvalidOffers);
+        if by_agent && let Some(agent) = self.agents.get_mut(&location.agent_id) {
+            let message = leftover.message.as_deref().unwrap_or("the agent took no tasks");
+            agent.dropped(now.instant, message, &self.config.timing);
+        }
         if whole && let Some(job) = self.jobs.get_mut(&job) {
             job.sizer.ended(items, width);
         }

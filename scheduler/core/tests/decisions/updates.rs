@@ -145,6 +145,25 @@ fn what_was_dropped_costs_nothing() {
 }
 
 #[test]
+fn an_agent_that_drops_everything_gets_pauses() {
+    let mut env = Env::running(job(1, 1));
+    for (round, pause) in [0, 1, 2, 4, 8].into_iter().enumerate() {
+        env.offer("O1", "S0", "cpus:2.1;mem:1024");
+        let id = if round == 0 { "j.0".to_owned() } else { format!("j.0.r{round}") };
+        assert!(env.drain()[0].starts_with(&format!("ACCEPT O1 refuse 600: {id}(")));
+        let update = Update::agent(&id, TaskState::TaskDropped, &id, Reason::GcError);
+        env.update(update.message("no sandbox"));
+        env.drain();
+        if pause > 0 {
+            env.offer("O2", "S0", "cpus:2.1;mem:1024");
+            env.expect(&[&format!("DECLINE O2 refuse {pause}")]);
+        }
+        env.advance(SECOND * pause.max(1));
+        env.drain();
+    }
+}
+
+#[test]
 fn a_task_that_is_wrong_is_not_tried_again() {
     let mut spec = job(1, 1);
     spec.retries = 9;

@@ -80,7 +80,7 @@ fn chaos() -> impl Strategy<Value = Chaos> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 40, ..ProptestConfig::default() })]
 
     /// Whatever breaks, every item ends once, and as its command says.
     #[test]
@@ -130,13 +130,13 @@ proptest! {
     #[test]
     fn killed_jobs_end(batch in batch(), chaos in chaos(), at in 0..4_000_000_u64, seed: u64) {
         let cluster = Cluster::new(&AGENTS, mixed, chaos, seed);
-        let mut run = Run::new(cluster, job(100_000, batch), seed, true);
+        let mut run = Run::new(cluster, job(20_000, batch), seed, true);
         let at = run.cluster.now + at;
         run.until(|run| run.cluster.now >= at);
         let job = run.job;
         run.input(Input::KillJob(job));
         run.until(|run| run.over);
-        prop_assert_eq!(run.total, 100_000);
+        prop_assert_eq!(run.total, 20_000);
         run.finish();
     }
 }
@@ -194,24 +194,26 @@ fn chaos_happens() {
 
 #[test]
 fn a_million_items_cost_seconds() {
+    // The books check themselves in a debug build: a tenth is enough there.
+    let count = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
     let clock = Instant::now();
     let cluster = Cluster::new(&["cpus:64;mem:65536"; 10], short, Chaos::default(), 1);
-    let mut spec = job(1_000_000, BatchSize::Auto);
+    let mut spec = job(count, BatchSize::Auto);
     spec.need.cpus = Millis(1000);
     let mut run = Run::new(cluster, spec, 1, false);
     let began = run.cluster.now;
     run.until(|run| run.over);
     let simulated = (run.cluster.now - began) as f64 / 1e6;
-    let counters = run.core.counters();
+    let mesos_tasks = run.cluster.launched;
     println!(
-        "{:?} for {simulated:.2} simulated seconds; {} Mesos tasks; {counters:?}",
-        clock.elapsed(),
-        run.cluster.launched
+        "{count} items: {:?}, simulated {simulated:.2} s, {mesos_tasks} Mesos tasks",
+        clock.elapsed()
     );
-    assert_eq!(run.progress().ended.finished, 1_000_000);
-    // 640 slots of 2 ms: 3.1 s if nothing ever waited.
-    assert!(simulated < 6.0, "agents idle: {simulated} s");
-    assert!(run.cluster.launched < 1000, "{} Mesos tasks", run.cluster.launched);
+    assert_eq!(run.progress().ended.finished, count);
+    // 630 slots, 2 ms each, if nothing ever waited.
+    let least = count as f64 * 0.002 / 630.0;
+    assert!(simulated < 1.3 * least + 0.5, "agents idle: {simulated} s instead of {least}");
+    assert!(mesos_tasks < 1000, "{mesos_tasks} Mesos tasks");
 }
 
 #[test]
