@@ -32,7 +32,7 @@ mod edge;
 mod metrics;
 mod upgrade;
 mod validate;
-mod version;
+pub(crate) mod version;
 mod view;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -16,14 +16,11 @@ use std::{
 };
 
 use http::{Method, StatusCode};
-use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::actor::{self, View};
 use crate::http::{Request, Response, Service, empty, json, not_allowed, text};
-
-/// Version of Mesos whose behaviour this is.
-pub(super) const VERSION: &str = "1.11.0";
+use crate::master::version;
 
 /// Answers the requests of one agent.
 #[derive(Debug)]
@@ -76,7 +73,7 @@ impl Service for AgentService {
             "/state" | "/state.json" => self.view(&request.method, View::State).await,
             "/metrics/snapshot" => self.view(&request.method, View::Metrics).await,
             "/flags" => self.view(&request.method, View::Flags).await,
-            "/version" => json(&json!({ "version": VERSION })),
+            "/version" => json(&version::document()),
             "/files/read" => self.read_file(&request).await,
             "/files/browse" => self.browse(&request).await,
             "/files/download" => self.download(&request).await,

@@ -11,10 +11,8 @@ use marmoset_proto::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{
-    core::{Core, Executor, Framework, Kind, Phase, Task},
-    http::VERSION,
-};
+use super::core::{Core, Executor, Framework, Kind, Phase, Task};
+use crate::master::version;
 
 /// The four scalars that are always shown.
 const SCALARS: [&str; 4] = ["disk", "mem", "gpus", "cpus"];
@@ -24,7 +22,7 @@ pub(super) fn state(core: &Core) -> Value {
     let info = core.info();
     let settings = core.settings();
     let mut state = json!({
-        "version": VERSION,
+        "version": version::VERSION,
         "start_time": core.started(),
         "pid": format!("slave(1)@{}", settings.addr),
         "hostname": info.hostname,
@@ -42,6 +40,9 @@ pub(super) fn state(core: &Core) -> Value {
         "frameworks": core.frameworks().map(framework).collect::<Vec<_>>(),
         "completed_frameworks": core.completed_frameworks().map(framework).collect::<Vec<_>>(),
     });
+    for (name, value) in version::build() {
+        state[name] = value;
+    }
     if let Some(id) = &info.id {
         state["id"] = json!(id.value);
     }

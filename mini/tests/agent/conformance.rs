@@ -100,6 +100,13 @@ async fn calls_before_the_subscription_are_forbidden() {
     lone.agent.shutdown().await;
 }
 
+/// The object has what a real agent's state has.
+fn has_keys(object: &serde_json::Value, keys: &str) {
+    for key in keys.split_ascii_whitespace() {
+        assert!(object.get(key).is_some(), "{key} of {object}");
+    }
+}
+
 /// Subscribes as soon as the launch has arrived.
 async fn subscribe(lone: &Lone) -> Stream {
     let probe = of_e("MESSAGE", "message", json!({"data": ""}));
@@ -148,6 +155,26 @@ async fn a_subscription_tells_all_and_then_the_tasks() {
 
     let state = get(lone.addr, "/slave(1)/state").await.json();
     let executor = &state["frameworks"][0]["executors"][0];
+    has_keys(
+        &state,
+        "version build_date build_time build_user start_time id pid hostname capabilities resources \
+         reserved_resources unreserved_resources reserved_resources_full \
+         unreserved_resources_full reserved_resources_allocated unreserved_resources_allocated \
+         resource_providers attributes master_hostname flags frameworks completed_frameworks",
+    );
+    has_keys(
+        &state["frameworks"][0],
+        "id name user failover_timeout checkpoint hostname role executors completed_executors",
+    );
+    has_keys(
+        executor,
+        "id name source container directory resources role tasks queued_tasks completed_tasks",
+    );
+    has_keys(
+        &executor["tasks"][0],
+        "id name framework_id executor_id slave_id state resources role statuses",
+    );
+    has_keys(&executor["tasks"][0]["statuses"][0], "state timestamp container_status");
     assert_eq!(executor["container"], container);
     assert_eq!(executor["resources"]["cpus"], 0.3);
     assert_eq!(executor["tasks"][0]["id"], "a");
