@@ -5,7 +5,7 @@
 
 use std::{future, time::Instant};
 
-use marmoset_executor_core::{Action, Core, Exit, Input, Now};
+use marmoset_executor_core::{Action, Core, Exit, Input};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::sleep_until,
@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     agent::Agent,
+    clock::now,
     notes,
     runtime::{Runtime, RuntimeEvent},
 };
@@ -89,7 +90,7 @@ impl<R: Runtime> Dispatcher<R> {
     }
 
     fn handle(&mut self, occurrence: Occurrence) -> Option<String> {
-        let now = Now::read();
+        let now = now();
         match occurrence {
             Occurrence::Agent(input) => self.core.handle(now, input),
             Occurrence::Runtime(RuntimeEvent::Runs(events)) => {
@@ -119,7 +120,7 @@ impl<R: Runtime> Dispatcher<R> {
                 Action::Disconnect => self.agent.disconnect(),
                 Action::Update(id, call) => {
                     if let Some(failed) = self.agent.update(id, call) {
-                        self.core.handle(Now::read(), failed);
+                        self.core.handle(now(), failed);
                     }
                 }
                 Action::Spawn(spawn) => self.runtime.spawn(*spawn),

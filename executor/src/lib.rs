@@ -13,6 +13,7 @@
 
 mod agent;
 mod arguments;
+mod clock;
 mod dispatcher;
 mod environment;
 pub mod fetch;

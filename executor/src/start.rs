@@ -4,7 +4,7 @@ use std::{env, ffi::OsString, io, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
-use marmoset_executor_core::{Config, Core, Exit, Now, QueueBounds};
+use marmoset_executor_core::{Config, Core, Exit, QueueBounds};
 use marmoset_http::{Auth, Client, ClientConfig};
 use tokio::runtime;
 use tracing_subscriber::EnvFilter;
@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     agent::{self, Agent},
     arguments::Arguments,
+    clock::now,
     dispatcher::{Dispatcher, End},
     environment::Environment,
     launcher,
@@ -125,7 +126,7 @@ fn core(arguments: &Arguments, environment: &Environment) -> Core {
         queue: QueueBounds { tasks: arguments.queue, items: arguments.queue_items },
         ..Config::new(environment.framework_id.clone(), environment.executor_id.clone(), seed())
     };
-    Core::new(config, Now::read())
+    Core::new(config, now())
 }
 
 /// Randomness of the operating system.

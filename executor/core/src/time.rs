@@ -11,13 +11,6 @@ pub struct Now {
     pub wall: WallTime,
 }
 
-impl Now {
-    /// Reads both clocks.
-    pub fn read() -> Self {
-        Self { instant: Instant::now(), wall: WallTime::from(SystemTime::now()) }
-    }
-}
-
 /// Microseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(pub u64);
