@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     args::SpawnArgs,
     exit::Ending,
+    folder::Temporary,
     interrupt::Interrupts,
     logging::{self, Wanted},
     output, report,
@@ -75,7 +76,7 @@ pub(crate) fn perform(args: &SpawnArgs) -> anyhow::Result<Ending> {
         });
     }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let folder = tempfile::Builder::new().prefix("marmoset-").tempdir()?;
+    let folder = Temporary::new()?;
     for (name, output) in [
         ("launcher", RateOutput::Null),
         ("launcher, a folder with 2 files each", RateOutput::Folders(folder.path().to_owned())),

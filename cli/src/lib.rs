@@ -7,6 +7,7 @@
 mod args;
 mod bench;
 mod exit;
+mod folder;
 mod interrupt;
 mod logging;
 mod mini;

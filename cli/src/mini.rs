@@ -9,11 +9,11 @@ use marmoset_mini::{
     AgentConfig, AgentTimers, Cluster, ClusterConfig, Credential, MasterConfig, MasterTimers,
 };
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::{
     args::MiniArgs,
     exit::{Ending, UsageError},
+    folder::Temporary,
     interrupt::Interrupts,
     logging::{self, Wanted},
     output,
@@ -84,7 +84,7 @@ fn check(args: &MiniArgs) -> Result<(), String> {
 }
 
 /// The folder of the sandboxes; the second value removes it when it is ours.
-fn work_dir(args: &MiniArgs) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
+fn work_dir(args: &MiniArgs) -> anyhow::Result<(PathBuf, Option<Temporary>)> {
     if let Some(folder) = &args.work_dir {
         fs::create_dir_all(folder).and_then(|()| fs::canonicalize(folder)).map_or_else(
             |error| {
@@ -97,9 +97,7 @@ fn work_dir(args: &MiniArgs) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
             |folder| Ok((folder, None)),
         )
     } else {
-        let folder = tempfile::Builder::new().prefix("marmoset-").tempdir().context(
-            "cannot make a temporary folder: name one with `--work-dir`, or another in TMPDIR",
-        )?;
+        let folder = Temporary::new()?;
         Ok((folder.path().to_owned(), Some(folder)))
     }
 }

@@ -15,7 +15,8 @@ use marmoset_scheduler::{
     Config, ConnectionConfig, ExecutorTemplate, FrameworkConfig, Identity, Limits, Sandbox, Timing,
     executor_at,
 };
-use tempfile::TempDir;
+
+use crate::folder::Temporary;
 
 /// How long a first answer of a master is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,7 +25,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Embedded {
     cluster: Cluster,
-    folder: TempDir,
+    folder: Temporary,
 }
 
 impl Embedded {
@@ -33,17 +34,7 @@ impl Embedded {
     /// # Errors
     /// No folder can be made, or no port be had.
     pub(crate) async fn start(executor: &ExecutorTemplate) -> anyhow::Result<Self> {
-        let temporary = std::env::temp_dir();
-        let folder = tempfile::Builder::new()
-            .prefix("marmoset-")
-            .tempdir_in(&temporary)
-            .with_context(|| {
-                format!(
-                    "cannot make a folder in `{}` for the embedded cluster: make it writable, \
-                         or name another in TMPDIR",
-                    temporary.display()
-                )
-            })?;
+        let folder = Temporary::new()?;
         let config = ClusterConfig {
             hostname: "127.0.0.1".to_owned(),
             agents: vec![AgentConfig {
@@ -72,8 +63,7 @@ impl Embedded {
     pub(crate) async fn shutdown(self, keep: bool) {
         self.cluster.shutdown().await;
         if keep {
-            // The path was told before, with the tasks' own.
-            let _ = self.folder.keep();
+            self.folder.keep();
         }
     }
 }
