@@ -46,7 +46,8 @@ async fn start() -> (Cluster, TempDir) {
 /// A command that ends when the file is there.
 fn waiting(id: &str, offer: &Value, go: &std::path::Path) -> Value {
     let mut task = command_task(id, offer, 0.5);
-    task["command"]["value"] = json!(format!("while ! test -e {}; do sleep 0.05; done", go.display()));
+    task["command"]["value"] =
+        json!(format!("while ! test -e {}; do sleep 0.05; done", go.display()));
     task
 }
 
