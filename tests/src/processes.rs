@@ -35,10 +35,17 @@ pub fn within(folder: &Path) -> Vec<Process> {
         .collect()
 }
 
-/// Processes of [`within`] whose command contains `text`.
+/// Processes of [`within`] whose command contains `text`; `marmoset` itself is none of them,
+/// although its own command line may name the tasks' command.
 #[must_use]
 pub fn within_running(folder: &Path, text: &str) -> Vec<Process> {
-    within(folder).into_iter().filter(|process| process.command.contains(text)).collect()
+    let is_ours = |process: &Process| {
+        process.command.split(' ').next().is_some_and(|program| program.ends_with("/marmoset"))
+    };
+    within(folder)
+        .into_iter()
+        .filter(|process| process.command.contains(text) && !is_ours(process))
+        .collect()
 }
 
 fn command(proc: &Path) -> String {
