@@ -92,10 +92,11 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let own = env::current_exe().context("cannot find out where this program lies")?;
-    let own_executor = executor_at(&own, &["executor".to_owned()]);
-    let executor = match (&arguments.executor_path, &arguments.master) {
-        (Some(path), _) => executor_at(path, &[]),
-        (None, _) => own_executor,
+    // Every state is wanted, also of a task that ends before the one before was told.
+    let all = "--updates=all".to_owned();
+    let executor = match &arguments.executor_path {
+        Some(path) => executor_at(path, &[all]),
+        None => executor_at(&own, &["executor".to_owned(), all]),
     };
     let embedded = match &arguments.master {
         Some(_) => None,
