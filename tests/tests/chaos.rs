@@ -96,8 +96,10 @@ fn a_launcher_killed_in_the_middle_fails_what_ran_and_is_replaced() {
     // Indices that end with 1 or 2 are tried four times; those that the kill hits finish in a later try.
     let running = run(&scene, &cluster, &more);
     wait::until("tasks to run", || (marks(&scene) >= 50).then_some(()));
+    let executor = executors(&scene).remove(0);
     let launcher = wait::until("a launcher", || {
-        processes::within_running(scene.path(), "launcher").into_iter().next()
+        let launchers = processes::within_running(scene.path(), "launcher");
+        launchers.into_iter().find(|process| process.parent == executor.pid)
     });
     kill(Pid::from_raw(launcher.pid), Signal::SIGKILL).unwrap();
     let result = assert_thirds(&running.wait(), 300);
