@@ -161,7 +161,7 @@ def launch(framework_id, offer, command):
     """The operations that launch everything, and the names of the tasks."""
     agent_id = offer["agent_id"]
     marmoset = executor(framework_id, command, "marmoset")
-    tasks = []
+    tasks, members = [], []
     for name, spec in SPECS.items():
         data = base64.b64encode(json.dumps(spec).encode()).decode()
         tasks.append(task(name, agent_id, executor=marmoset, data=data))
@@ -173,10 +173,9 @@ def launch(framework_id, offer, command):
         group = {"executor": executor(framework_id, command, "marmoset-group", disk=True),
                  "task_group": {"tasks": members}}
         operations.append({"type": "LAUNCH_GROUP", "launch_group": group})
-        tasks += members
     else:
         print("no disk is offered: the task group is left out", flush=True)
-    return operations, {each["name"] for each in tasks}
+    return operations, {each["name"] for each in tasks + members}
 
 
 def control(scheduler, agent_id, content):
