@@ -12,8 +12,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::Timing;
-
 #[derive(Debug, Default)]
 pub(crate) struct Appetite {
     suppressed: bool,
@@ -35,7 +33,22 @@ pub(crate) enum Craving {
 /// How long nothing is wanted before the master is told.
 const SATED: Duration = Duration::from_secs(1);
 /// The share of working slots that is worth a REVIVE without further delay: one in that many.
-const SHARE: u64 = 8;
+const SHARE: u64 = 4;
+/// What ends at about the same time is asked for together.
+const TOGETHER: Duration = Duration::from_millis(2);
+
+/// What the appetite depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Table {
+    /// Whether more could run.
+    pub(crate) hungry: bool,
+    /// Slots that work.
+    pub(crate) working: u64,
+    /// Least time between two REVIVE calls.
+    pub(crate) interval: Duration,
+    /// Longest wait before freed resources are asked for.
+    pub(crate) delay: Duration,
+}
 
 impl Appetite {
     /// Starts over with a new subscription.
@@ -64,9 +77,9 @@ impl Appetite {
         self.suppressed || self.refused
     }
 
-    /// When [`Self::wake`] has something to say; `working` slots are busy.
-    pub(crate) fn poll_wake(&self, hungry: bool, working: u64, timing: &Timing) -> Option<Instant> {
-        if !hungry {
+    /// When [`Self::wake`] has something to say.
+    pub(crate) fn poll_wake(&self, table: Table) -> Option<Instant> {
+        if !table.hungry {
             return self.sated_since.filter(|_| !self.suppressed).map(|since| since + SATED);
         }
         let due = match (self.is_closed(), self.freed) {
@@ -74,11 +87,15 @@ impl Appetite {
             (true, Some((_, since))) => Some(since),
             (false, None) => return None,
             (false, Some((slots, since))) => {
-                let much = slots.saturating_mul(SHARE) >= slots.saturating_add(working);
-                Some(if much { since } else { since + timing.revive_delay })
+                let much = slots.saturating_mul(SHARE) >= slots.saturating_add(table.working);
+                Some(match (table.working, much) {
+                    (0, _) => since,
+                    (_, true) => since + TOGETHER,
+                    (_, false) => since + table.delay,
+                })
             }
         };
-        let spaced = self.last_revive.map(|last| last + timing.revive_interval);
+        let spaced = self.last_revive.map(|last| last + table.interval);
         match (due, spaced) {
             (Some(due), Some(spaced)) => Some(due.max(spaced)),
             (Some(due), None) => Some(due),
@@ -88,16 +105,10 @@ impl Appetite {
     }
 
     /// What to tell the master now.
-    pub(crate) fn wake(
-        &mut self,
-        now: Instant,
-        hungry: bool,
-        working: u64,
-        timing: &Timing,
-    ) -> Option<Craving> {
-        if hungry {
+    pub(crate) fn wake(&mut self, now: Instant, table: Table) -> Option<Craving> {
+        if table.hungry {
             self.sated_since = None;
-            let ready = match self.poll_wake(true, working, timing) {
+            let ready = match self.poll_wake(table) {
                 Some(due) => due <= now,
                 None => self.is_closed(),
             };
@@ -124,36 +135,50 @@ impl Appetite {
 mod tests {
     use super::*;
 
+    fn table(hungry: bool, working: u64) -> Table {
+        let (interval, delay) = (Duration::from_millis(10), Duration::from_millis(50));
+        Table { hungry, working, interval, delay }
+    }
+
     #[test]
     fn suppresses_after_a_while_and_revives_at_once() {
-        let timing = Timing::default();
         let start = Instant::now();
         let mut appetite = Appetite::default();
-        assert_eq!(appetite.wake(start, false, 0, &timing), None);
-        let due = appetite.poll_wake(false, 0, &timing).unwrap();
+        assert_eq!(appetite.wake(start, table(false, 0)), None);
+        let due = appetite.poll_wake(table(false, 0)).unwrap();
         assert_eq!(due, start + SATED);
-        assert_eq!(appetite.wake(due, false, 0, &timing), Some(Craving::Suppress));
-        assert_eq!(appetite.wake(due, false, 0, &timing), None);
-        assert_eq!(appetite.wake(due, true, 0, &timing), Some(Craving::Revive));
-        assert_eq!(appetite.wake(due, true, 0, &timing), None);
+        assert_eq!(appetite.wake(due, table(false, 0)), Some(Craving::Suppress));
+        assert_eq!(appetite.wake(due, table(false, 0)), None);
+        assert_eq!(appetite.wake(due, table(true, 0)), Some(Craving::Revive));
+        assert_eq!(appetite.wake(due, table(true, 0)), None);
+    }
+
+    #[test]
+    fn offers_refused_for_long_are_asked_for_again() {
+        let start = Instant::now();
+        let mut appetite = Appetite::default();
+        appetite.refused();
+        assert_eq!(appetite.wake(start, table(false, 0)), None);
+        assert_eq!(appetite.wake(start, table(true, 0)), Some(Craving::Revive));
+        assert_eq!(appetite.wake(start, table(true, 0)), None);
     }
 
     #[test]
     fn nudges_are_spaced() {
-        let timing = Timing::default();
         let start = Instant::now();
         let mut appetite = Appetite::default();
         appetite.freed(start, 2);
-        assert_eq!(appetite.wake(start, true, 6, &timing), Some(Craving::Revive));
+        assert_eq!(appetite.poll_wake(table(true, 6)), Some(start + TOGETHER));
+        assert_eq!(appetite.wake(start, table(true, 0)), Some(Craving::Revive));
         appetite.freed(start, 2);
-        assert_eq!(appetite.wake(start, true, 6, &timing), None);
-        let due = appetite.poll_wake(true, 6, &timing).unwrap();
-        assert_eq!(due, start + timing.revive_interval);
-        assert_eq!(appetite.wake(due, true, 6, &timing), Some(Craving::Revive));
+        assert_eq!(appetite.wake(start, table(true, 6)), None);
+        let due = appetite.poll_wake(table(true, 6)).unwrap();
+        assert_eq!(due, start + Duration::from_millis(10));
+        assert_eq!(appetite.wake(due, table(true, 6)), Some(Craving::Revive));
         appetite.freed(due, 1);
-        let small = appetite.poll_wake(true, 100, &timing).unwrap();
-        assert_eq!(small, due + timing.revive_delay);
+        let small = appetite.poll_wake(table(true, 100)).unwrap();
+        assert_eq!(small, due + Duration::from_millis(50));
         appetite.offered();
-        assert_eq!(appetite.poll_wake(true, 100, &timing), None);
+        assert_eq!(appetite.poll_wake(table(true, 100)), None);
     }
 }

@@ -193,6 +193,8 @@ pub struct Timing {
     pub kill_backoff_max: Duration,
     /// Least time between two REVIVE calls.
     pub revive_interval: Duration,
+    /// The same, for each agent: a REVIVE makes the master look at all of them.
+    pub revive_interval_per_agent: Duration,
     /// Longest wait before freed resources are asked for.
     pub revive_delay: Duration,
     /// Filter on offers that are too small.
@@ -225,8 +227,9 @@ impl Default for Timing {
             launch_timeout: Duration::from_secs(90),
             kill_backoff: Duration::from_secs(5),
             kill_backoff_max: Duration::from_secs(60),
-            revive_interval: Duration::from_millis(50),
-            revive_delay: Duration::from_millis(100),
+            revive_interval: Duration::from_millis(10),
+            revive_interval_per_agent: Duration::from_millis(1),
+            revive_delay: Duration::from_millis(50),
             refuse_small: Duration::from_secs(5),
             refuse_idle: Duration::from_secs(600),
             waiting_notice: Duration::from_secs(10),

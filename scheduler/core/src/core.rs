@@ -20,7 +20,7 @@ use marmoset_proto::mesos::v1::scheduler::{Call, Event, call, event};
 
 use crate::{
     agents::Agents,
-    appetite::{Appetite, Craving},
+    appetite::{Appetite, Craving, Table},
     clock::Now,
     config::Config,
     counters::{Counters, Progress},
@@ -197,15 +197,10 @@ impl Core {
             return None;
         }
         let subscribed = self.session.is_subscribed();
-        let timing = &self.config.timing;
-        let hungry = self.is_hungry();
         [
             (self.session.poll_wake(), Why::Session),
             (self.reconciler.poll_wake().filter(|_| subscribed), Why::Reconcile),
-            (
-                self.appetite.poll_wake(hungry, self.working(), timing).filter(|_| subscribed),
-                Why::Revive,
-            ),
+            (self.appetite.poll_wake(self.table()).filter(|_| subscribed), Why::Revive),
             (self.flights.poll_wake(), Why::Task),
             (self.stall_at(), Why::Waiting),
             (self.take_back_at.filter(|_| subscribed), Why::TakeBack),
@@ -325,8 +320,7 @@ impl Core {
                 Some(Question::Implicit) => self.reconcile(&[]),
                 None => {}
             }
-            let working = self.working();
-            match self.appetite.wake(now.instant, hungry, working, &self.config.timing) {
+            match self.appetite.wake(now.instant, self.table()) {
                 Some(Craving::Revive) => self.revive(),
                 Some(Craving::Suppress) => self.suppress(),
                 None => {}
@@ -374,8 +368,16 @@ impl Core {
         self.jobs.values().any(|job| job.wanted() > 0)
     }
 
-    fn working(&self) -> u64 {
-        self.jobs.values().map(|job| job.slots).sum()
+    fn table(&self) -> Table {
+        let timing = &self.config.timing;
+        let agents = u32::try_from(self.agents.len()).unwrap_or(u32::MAX);
+        let by_agents = timing.revive_interval_per_agent.saturating_mul(agents);
+        Table {
+            hungry: self.is_hungry(),
+            working: self.jobs.values().map(|job| job.slots).sum(),
+            interval: timing.revive_interval.max(by_agents),
+            delay: timing.revive_delay,
+        }
     }
 
     fn notice(&mut self, notice: Notice) {
