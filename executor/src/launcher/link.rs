@@ -6,6 +6,7 @@
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -131,11 +132,13 @@ pub(super) async fn carry(
     let link = &shared.links[index];
     let mut inbox = Inbox::default();
     let mut scratch = vec![0; 64 << 10];
+    // One for the whole time: begun anew, it would forget that there is a rest.
+    let mut send_rest = pin!(link.send_rest());
     loop {
         let received = select! {
             received = link.receive(&mut inbox, &mut scratch) => received,
             // Never ends but with an error.
-            failed = link.send_rest() => failed.map(|()| Vec::new()),
+            failed = &mut send_rest => failed.map(|()| Vec::new()),
         };
         let reports = match received {
             Ok(reports) if !reports.is_empty() => reports,

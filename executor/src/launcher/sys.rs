@@ -68,6 +68,15 @@ pub(super) fn own_cpu() -> Duration {
     duration(rusage.ru_utime) + duration(rusage.ru_stime)
 }
 
+/// Clock ticks in a second, the unit of CPU time in `/proc`.
+pub(super) fn clock_ticks() -> f64 {
+    // SAFETY: no pointers.
+    match unsafe { libc::sysconf(libc::_SC_CLK_TCK) } {
+        ticks @ 1.. => ticks as f64,
+        _ => 100.0,
+    }
+}
+
 fn duration(time: libc::timeval) -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::from_secs(seconds) + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))

@@ -2,6 +2,7 @@
 
 mod deaths;
 mod limits;
+mod protocol;
 mod runs;
 mod signals;
 mod support;

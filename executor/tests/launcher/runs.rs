@@ -199,6 +199,24 @@ async fn a_request_that_fits_no_frame_or_no_process_fails_alone() {
 }
 
 #[tokio::test]
+async fn requests_that_do_not_fit_into_the_socket_follow_by_themselves() {
+    let mut rig = Rig::with_workers(1);
+    let padding = text(&format!("PADDING={}", "x".repeat(8 << 10)));
+    let spawns = (0..300)
+        .map(|_| {
+            let mut spawn = rig.request("/bin/true", &[]);
+            spawn.env.push(padding.clone());
+            spawn
+        })
+        .collect::<Vec<_>>();
+    let runs = spawns.iter().map(|spawn| spawn.run).collect::<Vec<_>>();
+    rig.launcher.spawn(spawns);
+    for run in runs {
+        assert_eq!(rig.end(run).await, End::code(0));
+    }
+}
+
+#[tokio::test]
 async fn output_can_be_the_launchers_own() {
     let mut rig = Rig::new();
     let mut spawn = rig.script("readlink /proc/$$/fd/1 > one & wait");
