@@ -25,6 +25,9 @@ use crate::{
 /// Longest task id: it names a folder.
 const ID_BYTES_MAX: usize = 255;
 
+/// Most items of a batch that run at a time: each of them takes memory before it starts.
+const WIDTH_MAX: u32 = 65_536;
+
 /// What a Mesos task asks for.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -119,6 +122,9 @@ pub enum SpecError {
     /// Nothing would ever run.
     #[error("`batch.width` is 0: at least one item has to run at a time")]
     NoWidth,
+    /// More at a time than any machine runs.
+    #[error("`batch.width` is {0}, and {WIDTH_MAX} at most")]
+    Wide(u32),
     /// The prefix would not make file names.
     #[error(
         "`batch.job` `{job}` {problem}: with the index behind it, it names folders in the sandbox"
@@ -231,6 +237,9 @@ fn read_batch(
         .map_err(|problem| SpecError::Command { field: "batch.command", problem })?;
     if width == 0 {
         return Err(SpecError::NoWidth);
+    }
+    if width > WIDTH_MAX {
+        return Err(SpecError::Wide(width));
     }
     if u64::from(width) * u64::from(each) != ports.len() as u64 {
         return Err(SpecError::Ports { width, each, have: ports.len() });

@@ -4,6 +4,8 @@ use marmoset_proto::{
     mesos::v1::{CommandInfo, ContainerInfo, DurationInfo, Resource, value},
 };
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn task(data: &str) -> TaskInfo {
@@ -101,6 +103,7 @@ fn refuses_with_the_field_and_what_to_do() {
         batch(r#""ranges": [{"begin": 7, "end": 3}]"#),
         batch(r#""ranges": [{"begin": 0, "end": 3}]"#),
         batch(r#""width": 0"#),
+        batch(r#""width": 4000000000"#),
         batch(r#""ports": 1"#),
         batch(r#""max_completion_time": {"nanoseconds": 0}"#),
         task(r#"{"batch": {"command": {"value": "x"}, "job": "a/b", "items": [{"index": 0}]}}"#),
@@ -111,6 +114,18 @@ fn refuses_with_the_field_and_what_to_do() {
     ];
     let texts = refusals.iter().map(refusal).collect::<Vec<_>>();
     insta::assert_snapshot!(texts.join("\n"));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(data in proptest::collection::vec(any::<u8>(), 0..200), json: bool) {
+        let mut spec = task("");
+        let prefix: &[u8] = if json { b"{" } else { b"" };
+        spec.data = Some(Bytes::from([prefix, &data].concat()));
+        if let Err(error) = read(&spec) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
 }
 
 #[test]
