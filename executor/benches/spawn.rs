@@ -21,7 +21,10 @@ use std::{
 
 use marmoset_executor::{
     floor::floor,
-    launcher::{LauncherConfig, RateOutput, SpawnRate, SpawnRateConfig, spawn_rate},
+    launcher::{
+        self, LauncherConfig, LauncherEvent, RateOutput, Report, RunId, Spawn, SpawnRate,
+        SpawnRateConfig, spawn_rate,
+    },
 };
 
 const PROGRAM: &CStr = c"/bin/true";
@@ -33,6 +36,7 @@ fn main() {
     // Before anything else starts a thread: some of it forks.
     primitives(count);
     launcher(count);
+    latency();
 }
 
 /// One way to start `/bin/true`.
@@ -58,6 +62,7 @@ impl Room {
     }
 }
 
+#[expect(clippy::zombie_processes, reason = "all are waited for by their pid")]
 fn primitives(count: usize) {
     let folder = tempfile::tempdir().unwrap();
     let ways: [(&str, Start); 9] = [
@@ -240,6 +245,45 @@ extern "C" fn child(order: *mut c_void) -> c_int {
         let env = [ptr::null::<c_char>()];
         libc::execve(PROGRAM.as_ptr(), argv.as_ptr(), env.as_ptr());
         libc::_exit(127)
+    }
+}
+
+/// One run at a time: from the request to the report that it has started, and to that of its end.
+fn latency() {
+    const COUNT: u64 = 500;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (mut starts, mut ends) = (Vec::new(), Vec::new());
+    runtime.block_on(async {
+        let program = env!("CARGO_BIN_EXE_marmoset-executor").into();
+        let config = LauncherConfig::new(program, vec!["launcher".into()]);
+        let (launcher, mut events) = launcher::start(config).unwrap();
+        for run in 0..COUNT {
+            let begin = Instant::now();
+            launcher.spawn(vec![Spawn::new(RunId(run), PROGRAM.to_owned())]);
+            let mut ended = false;
+            while !ended {
+                let Some(LauncherEvent::Reports(reports)) = events.recv().await else { panic!() };
+                for report in reports {
+                    match report {
+                        Report::Started { .. } => starts.push(begin.elapsed()),
+                        Report::Exited { .. } => {
+                            ends.push(begin.elapsed());
+                            ended = true;
+                        }
+                        Report::SpawnFailed { .. } => panic!("{report:?}"),
+                    }
+                }
+            }
+        }
+        launcher.close().await;
+    });
+    println!();
+    println!("| one run at a time, from its request to the report of | p50 | p99 |");
+    println!("| --- | --- | --- |");
+    for (what, mut times) in [("its start", starts), ("its end", ends)] {
+        times.sort();
+        let at = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e3;
+        println!("| {what} | {:.2} ms | {:.2} ms |", at(50), at(99));
     }
 }
 

@@ -96,7 +96,7 @@ impl Rig {
 
     /// Starts a script and waits until it says so by creating the file `ready`.
     pub(crate) async fn ready(&mut self, script: &str) -> RunId {
-        let mut spawn = self.script(&format!("{script}"));
+        let mut spawn = self.script(script);
         let ready = self.path(&format!("ready-{}", spawn.run));
         spawn.env.push(text(&format!("READY={}", ready.display())));
         let run = self.spawn(spawn);
