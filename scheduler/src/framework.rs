@@ -216,6 +216,7 @@ pub async fn drive<F: Framework>(
 ) -> Result<(), SessionError> {
     let mut session = Session::start(config)?;
     let mut driver = Driver::default();
+    let mut story = narrative::Connection::default();
     while !driver.is_finished {
         let event = tokio::select! {
             biased;
@@ -224,11 +225,11 @@ pub async fn drive<F: Framework>(
         };
         match event {
             SessionEvent::Subscribed { framework_id, .. } => {
-                narrative::registered(&framework_id);
+                story.registered(&framework_id);
                 framework.registered(&framework_id, &mut driver);
             }
             SessionEvent::Unsubscribed { why } => {
-                narrative::unsubscribed(&why);
+                story.unsubscribed(&why);
                 framework.disconnected(&why);
             }
             SessionEvent::Removed => framework.removed(&mut driver),

@@ -12,14 +12,29 @@ use marmoset_proto::{
 };
 use marmoset_scheduler_core::{EndState, Location, Notice, TaskEnd, TaskRetry, TaskStart};
 
-/// Tells that the framework is registered.
-pub(crate) fn registered(framework_id: &FrameworkId) {
-    tracing::info!(target: "marmoset", "Registered with framework ID {framework_id}");
+/// The part of the story that must not repeat itself.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    /// Why there is no subscription, as it was told last.
+    told: Option<String>,
 }
 
-/// Tells that there is no subscription.
-pub(crate) fn unsubscribed(why: &str) {
-    tracing::warn!(why, "not connected to a master; trying again");
+impl Connection {
+    /// Tells that the framework is registered.
+    pub(crate) fn registered(&mut self, framework_id: &FrameworkId) {
+        self.told = None;
+        tracing::info!(target: "marmoset", "Registered with framework ID {framework_id}");
+    }
+
+    /// Tells that there is no subscription, once for each reason.
+    pub(crate) fn unsubscribed(&mut self, why: &str) {
+        if self.told.as_deref() == Some(why) {
+            tracing::debug!(why, "still not connected to a master");
+        } else {
+            tracing::warn!(why, "not connected to a master; trying again");
+            self.told = Some(why.to_owned());
+        }
+    }
 }
 
 /// Tells what an offer holds.
@@ -92,10 +107,10 @@ pub(crate) fn ended(job: &str, end: &TaskEnd) {
 }
 
 /// Tells what the core noticed.
-pub(crate) fn notice(notice: &Notice) {
+pub(crate) fn notice(connection: &mut Connection, notice: &Notice) {
     match notice {
-        Notice::Subscribed { framework_id, .. } => registered(framework_id),
-        Notice::Unsubscribed { why } => unsubscribed(why),
+        Notice::Subscribed { framework_id, .. } => connection.registered(framework_id),
+        Notice::Unsubscribed { why } => connection.unsubscribed(why),
         Notice::FrameworkRemoved => {
             tracing::warn!("the master has removed the framework: what ran is lost");
         }

@@ -86,6 +86,7 @@ pub async fn run(
         phase: Phase::Running,
         failure: None,
         was_stopped: false,
+        story: narrative::Connection::default(),
     };
     if is_empty {
         return Ok(dispatcher.summary());
@@ -125,6 +126,7 @@ struct Dispatcher {
     /// Why the run is given up, once it is.
     failure: Option<RunError>,
     was_stopped: bool,
+    story: narrative::Connection,
 }
 
 impl Dispatcher {
@@ -175,7 +177,7 @@ impl Dispatcher {
                 self.link.send(call);
             }
             Action::Job(_, event) => self.job_event(event),
-            Action::Notice(notice) => narrative::notice(&notice),
+            Action::Notice(notice) => narrative::notice(&mut self.story, &notice),
             Action::Finished(reason) => return Some(reason),
         }
         None

@@ -49,7 +49,7 @@ async fn subscribe(
     let mut round = masters.round();
     let mut redirects = REDIRECTS;
     let mut fatal = None;
-    let mut why = String::new();
+    let mut hopes = Vec::new();
     while let Some(endpoint) = round.pop_front() {
         match client.subscribe(&endpoint, SCHEDULER_PATH, call).await {
             Ok(subscription) => return Ok(subscription),
@@ -57,7 +57,7 @@ async fn subscribe(
                 fatal.get_or_insert(error);
             }
             Err(error) => {
-                why = chain(&error);
+                hopes.push(chain(&error));
                 if let Some(leader) = error.leader()
                     && redirects > 0
                 {
@@ -70,11 +70,12 @@ async fn subscribe(
     }
     // One master that may answer later is reason enough to try again.
     Err(match fatal {
-        Some(error) if why.is_empty() => Report::ConnectFailed {
+        Some(error) if hopes.is_empty() => Report::ConnectFailed {
             failure: ConnectFailure::Fatal { why: chain(&error) },
             error: Some(SessionError::of_subscription(error)),
         },
         Some(_) | None => {
+            let why = hopes.join("; ");
             Report::ConnectFailed { failure: ConnectFailure::Unavailable { why }, error: None }
         }
     })
