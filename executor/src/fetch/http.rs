@@ -223,8 +223,8 @@ fn chain(error: &reqwest::Error) -> String {
     let mut next = error.source();
     while let Some(error) = next {
         let part = error.to_string();
-        // Some repeat their cause.
-        if !text.contains(&part) {
+        // Some repeat their cause, and one says what is said already.
+        if !text.contains(&part) && part != "client error (Connect)" {
             let _ = write!(text, "{}{part}", if text.is_empty() { "" } else { ": " });
         }
         next = error.source();

@@ -188,6 +188,3 @@ impl Rooms {
 fn joined<T>(result: Result<io::Result<T>, JoinError>) -> io::Result<T> {
     result.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
-
-#[cfg(test)]
-mod tests;

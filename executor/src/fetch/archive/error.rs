@@ -15,6 +15,11 @@ pub(in crate::fetch) enum ArchiveError {
     Target { name: String, target: String, reason: PlaceError },
     #[error("`{name}` in it is {kind}, which is not allowed")]
     Kind { name: String, kind: &'static str },
+    #[error(
+        "`{name}` in it is a sparse file in pax format, which is not supported: pack it with \
+         `--format=gnu`, or without `--sparse`"
+    )]
+    PaxSparse { name: String },
     #[error("it holds more than the {limit} files and folders that are allowed")]
     TooMany { limit: u64 },
     #[error("it unpacks to more than the {limit} bytes that are allowed")]

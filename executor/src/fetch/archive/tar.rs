@@ -2,12 +2,13 @@
 
 use std::{
     io::{self, Read},
+    rc::Rc,
     time::{Duration, SystemTime},
 };
 
 use tar::{Archive, Entry, EntryType};
 
-use super::{meter::Meter, unpacker::Unpacker};
+use super::{ArchiveError, meter::Meter, unpacker::Unpacker};
 use crate::fetch::error::Problem;
 
 /// Bytes in front of one entry, long names and pax records included, which are kept in memory.
@@ -18,7 +19,7 @@ pub(super) fn unpack<R: Read>(
     reader: Meter<R>,
     unpacker: &mut Unpacker<'_>,
 ) -> Result<(), Problem> {
-    let gate = std::rc::Rc::clone(&unpacker.gate);
+    let gate = Rc::clone(&unpacker.gate);
     let mut archive = Archive::new(reader);
     let mut entries = archive.entries().map_err(|error| gate.explain(error))?;
     while let Some(entry) = gate.headers(MAX_HEADERS, || entries.next()) {
@@ -33,26 +34,27 @@ pub(super) fn unpack<R: Read>(
 
 fn take<R: Read>(entry: &mut Entry<'_, R>, unpacker: &mut Unpacker<'_>) -> Result<(), Problem> {
     let kind = entry.header().entry_type();
-    if matches!(kind, EntryType::XGlobalHeader) || kind.as_byte() == VOLUME_LABEL {
+    if kind.is_pax_global_extensions() {
         return Ok(());
     }
     let name = entry.path_bytes().into_owned();
     // `tar -C folder .` begins with the folder itself.
-    if kind.is_dir()
-        && name.split(|byte| *byte == b'/').all(|name| matches!(name, b"" | b"."))
-        && name.first() != Some(&b'/')
-    {
+    if kind.is_dir() && matches!(name.as_slice(), b"." | b"./") {
         return Ok(());
     }
     let place = unpacker.entry(&name)?;
-    let damaged = |error, unpacker: &Unpacker<'_>| unpacker.gate.explain(error);
-    let mode = entry.header().mode().map_err(|error| damaged(error, unpacker))?;
+    let gate = Rc::clone(&unpacker.gate);
+    let damaged = |error| gate.explain(error);
+    if is_pax_sparse(entry).map_err(damaged)? {
+        return Err(Problem::Archive(ArchiveError::PaxSparse { name: place.to_string() }));
+    }
+    let mode = entry.header().mode().map_err(damaged)?;
     match kind {
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
             // Before there was a kind for folders.
             if !name.ends_with(b"/") =>
         {
-            let seconds = entry.header().mtime().map_err(|error| damaged(error, unpacker))?;
+            let seconds = entry.header().mtime().map_err(damaged)?;
             let modified = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
             unpacker.file(&place, mode, modified, entry)
         }
@@ -72,5 +74,13 @@ fn take<R: Read>(entry: &mut Entry<'_, R>, unpacker: &mut Unpacker<'_>) -> Resul
     }
 }
 
-/// GNU tar's kind for the name of the medium.
-const VOLUME_LABEL: u8 = b'V';
+/// Such an entry looks like an ordinary file, and begins with a list of its holes.
+fn is_pax_sparse<R: Read>(entry: &mut Entry<'_, R>) -> io::Result<bool> {
+    let Some(records) = entry.pax_extensions()? else { return Ok(false) };
+    for record in records {
+        if record?.key_bytes().starts_with(b"GNU.sparse.") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,6 +1,9 @@
 //! Reads zip archives, stored or deflated.
 
-use std::io::{self, Read, Seek};
+use std::{
+    io::{self, Read, Seek},
+    rc::Rc,
+};
 
 use zip::{ZipArchive, read::ZipFile, result::ZipError};
 
@@ -21,7 +24,7 @@ pub(super) fn unpack<R: Read + Seek>(
     reader: Meter<R>,
     unpacker: &mut Unpacker<'_>,
 ) -> Result<(), Problem> {
-    let gate = std::rc::Rc::clone(&unpacker.gate);
+    let gate = Rc::clone(&unpacker.gate);
     let table = unpacker.entries().saturating_mul(ENTRY_HEADERS).saturating_add(MAX_HEADERS);
     let mut archive = gate
         .headers(table, || ZipArchive::new(reader))
