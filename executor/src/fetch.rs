@@ -100,7 +100,8 @@ impl Fetcher {
     ///
     /// With an owner, the files are that user's, and only what that user may read is fetched;
     /// another user than the executor's own needs root. May be dropped at any time: what was begun
-    /// is then removed in the background, see [`drained`](Self::drained).
+    /// is then removed in the background, see [`drained`](Self::drained). Only the move into the
+    /// task's folder at the very end, a few renames, is always carried through.
     ///
     /// # Errors
     /// The text is meant for the task's last update; see [`FetchError::is_cancelled`].

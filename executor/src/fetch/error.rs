@@ -90,10 +90,8 @@ pub(super) enum Problem {
 pub(super) enum TransferError {
     #[error("the server answered {0}{hint}", hint = advice(*.0))]
     Status(reqwest::StatusCode),
-    #[error("the server redirects more than {0} times")]
-    Redirects(usize),
-    #[error("the server redirects from `https` to `http`, which is not followed")]
-    LeavesTls,
+    #[error("the server redirects {0}")]
+    Redirect(RedirectError),
     #[error("no connection to the server: {0}")]
     Connect(String),
     #[error("no secure connection to the server: {0}")]
@@ -106,6 +104,15 @@ pub(super) enum TransferError {
     TooLong(Duration),
     #[error("the request cannot be made: {0}")]
     Request(String),
+}
+
+/// Why a redirect is not followed.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(super) enum RedirectError {
+    #[error("more than {limit} times")]
+    TooOften { limit: usize },
+    #[error("from `https` to `http`, which is not followed")]
+    LeavesTls,
 }
 
 fn after(attempts: u32) -> String {

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use self::pen::Pen;
 use super::{
     config::{FetchConfig, Proxy},
-    error::{Problem, TransferError},
+    error::{Problem, RedirectError, TransferError},
 };
 
 /// Everything downloads share.
@@ -106,9 +106,9 @@ fn client(config: &FetchConfig, tls: rustls::ClientConfig) -> reqwest::Result<Cl
         let leaves_tls = before.last().is_some_and(|url| url.scheme() == "https")
             && attempt.url().scheme() != "https";
         if leaves_tls {
-            attempt.error(TransferError::LeavesTls)
+            attempt.error(RedirectError::LeavesTls)
         } else if before.len() > max_redirects {
-            attempt.error(TransferError::Redirects(max_redirects))
+            attempt.error(RedirectError::TooOften { limit: max_redirects })
         } else {
             attempt.follow()
         }
@@ -173,12 +173,8 @@ fn failure(error: reqwest::Error) -> Failure {
     // Nothing may show the URL: its secrets would be shown with it.
     let error = error.without_url();
     let text = chain(&error);
-    if let Some(refused) = cause::<TransferError>(&error) {
-        return Failure::Lasting(match refused {
-            TransferError::Redirects(limit) => TransferError::Redirects(*limit),
-            TransferError::LeavesTls => TransferError::LeavesTls,
-            _ => TransferError::Request(text),
-        });
+    if let Some(refused) = cause::<RedirectError>(&error) {
+        return Failure::Lasting(TransferError::Redirect(*refused));
     }
     match cause::<rustls::Error>(&error) {
         Some(rustls::Error::InvalidCertificate(_)) => {
