@@ -12,7 +12,8 @@
 //! * **Greeting**: makes itself a place to stand: a session of its own, so that no
 //!   terminal reaches it, no inherited descriptors, no signals but those it reads.
 //! * **Watching**: the workers work. All that it does is to wait.
-//! * **Killing**: kills what is left below it, workers included, until nothing is.
+//! * **Killing**: kills what is left below it until nothing is, the workers last: they
+//!   kill as well, and go on if the guard is killed meanwhile.
 
 use std::{
     ffi::CString,
@@ -106,7 +107,7 @@ pub(super) fn run() -> Result<(), GuardError> {
         let reason = CString::new(error.to_string()).unwrap_or_default();
         tell(&control, &Fault { reason });
     }
-    processes::exterminate([]);
+    processes::exterminate([], &workers);
     result
 }
 

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::sys::{self, Reaped};
@@ -123,9 +123,13 @@ pub(super) fn environment(pid: i32) -> io::Result<Vec<u8>> {
 
 /// Kills everything below this process, a subreaper, and returns once nothing is left.
 ///
-/// `groups` are killed first, and alone where `/proc` cannot be read.
-pub(super) fn exterminate(groups: impl IntoIterator<Item = i32>) {
+/// `groups` are killed first, and alone where `/proc` cannot be read. `helpers`,
+/// who do the same further down, are spared for a while: if this process is killed
+/// in the middle of it, they are the ones who finish.
+pub(super) fn exterminate(groups: impl IntoIterator<Item = i32>, helpers: &[i32]) {
     const PAUSE_MAX: Duration = Duration::from_millis(200);
+    const HELPERS_SPARED: Duration = Duration::from_millis(500);
+    let begin = Instant::now();
     let groups = groups.into_iter().collect::<Vec<_>>();
     for group in &groups {
         sys::kill(-group, libc::SIGKILL);
@@ -135,8 +139,11 @@ pub(super) fn exterminate(groups: impl IntoIterator<Item = i32>) {
     loop {
         // Each round gets whoever was born in the one before; whoever loses its
         // parent becomes a child of ours.
+        let spared = if begin.elapsed() < HELPERS_SPARED { helpers } else { &[] };
         for pid in Processes::scan().unwrap_or_default().living_below(own) {
-            sys::kill(pid, libc::SIGKILL);
+            if !spared.contains(&pid) {
+                sys::kill(pid, libc::SIGKILL);
+            }
         }
         loop {
             match sys::wait(-1, libc::WNOHANG) {

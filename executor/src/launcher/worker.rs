@@ -25,10 +25,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::{PollFd, PollFlags, ppoll},
     sys::{
         signalfd::SignalFd,
         socket::{MsgFlags, recv, send},
+        time::TimeSpec,
     },
     unistd,
 };
@@ -49,8 +50,14 @@ const RETRY_FIRST: Duration = Duration::from_millis(5);
 /// How often a transient failure is met with another try: for about 0.3 s in all.
 const RETRIES: u32 = 6;
 
-/// How long a report may wait for company while there is something to start.
+/// How long a report may wait for company while there is something to start, and
+/// that of a start for the report of its end while runs are short.
+///
+/// Each delivery wakes the executor, which costs more than all else it does for a run.
 const REPORT_DELAY: Duration = Duration::from_millis(1);
+
+/// Runs are short if one has ended this recently.
+const RECENT: Duration = Duration::from_millis(10);
 
 /// How often the members of a session are looked for when they are killed: they may
 /// have children faster than one look takes.
@@ -93,6 +100,8 @@ pub(super) fn run(setup: Setup) -> io::Result<End> {
         outbox: Outbox::default(),
         blocked: false,
         unsent_since: None,
+        unsent_end: false,
+        last_end: None,
         queue: VecDeque::new(),
         later: VecDeque::new(),
         live: Live::default(),
@@ -105,7 +114,7 @@ pub(super) fn run(setup: Setup) -> io::Result<End> {
             break end;
         }
     };
-    processes::exterminate(worker.live.pids());
+    processes::exterminate(worker.live.pids(), &[]);
     Ok(end)
 }
 
@@ -120,6 +129,9 @@ struct Worker {
     /// The link takes no more for now.
     blocked: bool,
     unsent_since: Option<Instant>,
+    /// Some of what is unsent is more than a start.
+    unsent_end: bool,
+    last_end: Option<Instant>,
     queue: VecDeque<Queued>,
     later: VecDeque<(Instant, Queued)>,
     live: Live,
@@ -158,11 +170,19 @@ impl Worker {
             self.start(queued);
         }
         self.leftovers.look(&self.live, now);
-        let waited = self.unsent_since.is_some_and(|since| since.elapsed() >= REPORT_DELAY);
-        if (waited || self.queue.is_empty()) && (!self.blocked || ready.writable) {
+        let due = self.flush_at().is_some_and(|at| at <= Instant::now());
+        if due && (!self.blocked || ready.writable) {
             self.flush();
         }
         Ok(())
+    }
+
+    /// When the reports are to be sent.
+    fn flush_at(&self) -> Option<Instant> {
+        let since = self.unsent_since?;
+        let busy = self.last_end.is_some_and(|end| end.elapsed() < RECENT);
+        let wait = !self.queue.is_empty() || (busy && !self.unsent_end);
+        Some(if wait { since + REPORT_DELAY } else { since })
     }
 
     fn poll(&self) -> Result<Ready, End> {
@@ -172,7 +192,7 @@ impl Worker {
             PollFd::new(self.link.as_fd(), interest),
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut descriptors, self.timeout()) {
+        match ppoll(&mut descriptors, self.timeout(), None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(End::System(errno)),
         }
@@ -185,17 +205,16 @@ impl Worker {
         })
     }
 
-    fn timeout(&self) -> PollTimeout {
+    /// How long nothing is to be done unless something happens.
+    fn timeout(&self) -> Option<TimeSpec> {
         if !self.queue.is_empty() {
-            return PollTimeout::ZERO;
+            return Some(Duration::ZERO.into());
         }
         let retry = self.later.front().map(|(at, _)| *at);
-        let next = [retry, self.leftovers.due()].into_iter().flatten().min();
-        next.map_or(PollTimeout::NONE, |next| {
-            // Rounded up, so that it is not polled in vain just before.
-            let wait = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
-        })
+        // A link that takes nothing says when it does.
+        let flush = if self.blocked { None } else { self.flush_at() };
+        let next = [retry, flush, self.leftovers.due()].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()).into())
     }
 
     fn read_signals(&mut self) -> Result<(), End> {
@@ -261,7 +280,9 @@ impl Worker {
             // The number of a group is not given away while the group has members,
             // nor, in this moment, when it has none: numbers are handed out in turn.
             sys::kill(-pid, libc::SIGKILL);
-            self.leftovers.run_ended(pid, Instant::now());
+            let now = Instant::now();
+            self.last_end = Some(now);
+            self.leftovers.run_ended(pid, now);
             let (stdout_bytes, stderr_bytes) = run.output_bytes();
             self.report(&Report::Exited {
                 run: run.id,
@@ -319,6 +340,7 @@ impl Worker {
         // A report has a fixed size far below a frame's.
         let _fits = self.outbox.push(report);
         self.unsent_since.get_or_insert_with(Instant::now);
+        self.unsent_end |= !matches!(report, Report::Started { .. });
     }
 
     fn flush(&mut self) {
@@ -338,6 +360,7 @@ impl Worker {
             }
         }
         self.unsent_since = None;
+        self.unsent_end = false;
     }
 }
 
