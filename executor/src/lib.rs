@@ -16,7 +16,6 @@ mod arguments;
 mod clock;
 mod dispatcher;
 mod environment;
-pub mod fetch;
 pub mod floor;
 pub mod launcher;
 mod notes;

@@ -48,7 +48,7 @@ pub(crate) fn check(command: &CommandInfo) -> Result<(), CommandError> {
     let shell = command.shell();
     match command.value.as_deref() {
         None => return Err(CommandError::NoValue { shell }),
-        Some("") if !shell => return Err(CommandError::NoValue { shell }),
+        Some("") => return Err(CommandError::NoValue { shell }),
         Some(value) if value.contains('\0') => return Err(CommandError::Nul("value")),
         Some(_) => {}
     }

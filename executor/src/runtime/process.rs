@@ -9,7 +9,7 @@ use std::{
     ffi::{CString, OsString},
     io, mem,
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -202,10 +202,16 @@ fn failure(step: Step, errno: i32, request: Option<&Request>) -> String {
     };
     let (program, cwd) = (program.to_string_lossy(), cwd.to_string_lossy());
     match step {
-        Step::Exec => format!("cannot execute `{program}`: {error}"),
-        Step::CreateFolder | Step::ChangeFolder => format!("cannot {step} `{cwd}`: {error}"),
-        Step::Stdout => format!("cannot {step}, `{cwd}/stdout`: {error}"),
-        Step::Stderr => format!("cannot {step}, `{cwd}/stderr`: {error}"),
+        Step::Exec => format!("cannot execute `{program}`: {error}{}", exec_advice(errno)),
+        // The folder above is named, which tasks share: people look at failures by their text.
+        Step::CreateFolder | Step::ChangeFolder | Step::Stdout | Step::Stderr => {
+            let folder = Path::new(cwd.as_ref()).parent().unwrap_or(Path::new("/"));
+            format!(
+                "cannot {step} below `{}`: {error}; the executor's user must be able to write \
+                 there, and the disk must have room",
+                folder.display()
+            )
+        }
         Step::User => match user {
             Some(uid) => format!("cannot {step} with the id {uid}: {error}"),
             None => format!("cannot {step}: {error}"),
@@ -213,6 +219,17 @@ fn failure(step: Step, errno: i32, request: Option<&Request>) -> String {
         Step::Request | Step::Fork | Step::Rlimit | Step::Nice => {
             format!("cannot {step}: {error}")
         }
+    }
+}
+
+/// What to do when a program cannot be executed.
+fn exec_advice(errno: i32) -> &'static str {
+    match errno {
+        libc::ENOENT => "; install it on the agent, or correct the `#!` line of the script",
+        libc::EACCES => "; run `chmod +x` on it, and see to the rights of its folders",
+        libc::ENOEXEC => "; it is no program for this machine, or a script without a `#!` line",
+        libc::E2BIG => "; shorten the arguments or the environment",
+        _ => "",
     }
 }
 
@@ -231,17 +248,20 @@ mod tests {
             (
                 Step::Exec,
                 libc::EACCES,
-                "cannot execute `/bin/tool`: Permission denied (os error 13)",
+                "cannot execute `/bin/tool`: Permission denied (os error 13); run `chmod +x` on it, \
+                 and see to the rights of its folders",
             ),
             (
                 Step::CreateFolder,
                 libc::EROFS,
-                "cannot create the working directory `/s/tasks/t`: Read-only file system (os error 30)",
+                "cannot create the working directory below `/s/tasks`: Read-only file system (os error \
+                 30); the executor's user must be able to write there, and the disk must have room",
             ),
             (
                 Step::Stdout,
                 libc::ENOSPC,
-                "cannot open the file for stdout, `/s/tasks/t/stdout`: No space left on device (os error 28)",
+                "cannot open the file for stdout below `/s/tasks`: No space left on device (os error \
+                 28); the executor's user must be able to write there, and the disk must have room",
             ),
             (
                 Step::User,
