@@ -76,7 +76,7 @@ pub(crate) fn perform(args: &SpawnArgs) -> anyhow::Result<Ending> {
         });
     }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let folder = Temporary::new()?;
+    let folder = Temporary::fast()?;
     for (name, output) in [
         ("launcher", RateOutput::Null),
         ("launcher, a folder with 2 files each", RateOutput::Folders(folder.path().to_owned())),

@@ -147,14 +147,17 @@ fn listen(screen: &Screen, real_cluster: bool) -> anyhow::Result<Interrupts> {
                     "left at once: the master kills what still runs within a minute"
                 ));
             } else {
-                output::complain(format_args!("left at once: what still runs is killed"));
+                output::complain(format_args!(
+                    "left at once: what still runs is killed within a few seconds"
+                ));
             }
         },
     )
 }
 
 fn tell(args: &RunArgs, summary: &Summary, embedded: Option<&Embedded>) {
-    for warning in &summary.warnings {
+    let scarcity = embedded.and_then(Embedded::scarcity);
+    for warning in summary.warnings.iter().chain(&scarcity) {
         output::complain(format_args!("warning: {warning}"));
     }
     if args.json {

@@ -1,5 +1,7 @@
 //! The arrows between crates are those of docs/ARCHITECTURE.md, and no others.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails it")]
+
 use std::{collections::BTreeMap, fs};
 
 use e2e::programs::tree;

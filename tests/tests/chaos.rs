@@ -1,5 +1,7 @@
 //! Things are killed, cut and restarted while `marmoset run` works: each task still has exactly one end.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails it")]
+
 use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},

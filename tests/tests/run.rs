@@ -154,6 +154,8 @@ fn a_task_past_its_time_fails_with_the_reason() {
     let result = done.json();
     assert_eq!(count(&result, "failed"), 3);
     assert_eq!(result["failures"][0]["count"], 3, "{result}");
+    let message = result["failures"][0]["message"].as_str().unwrap();
+    assert!(message.contains("time limit"), "{message}");
     scene.assert_deserted();
 }
 

@@ -42,6 +42,9 @@ input as it is: quote it there.
 In a task's environment: MARMOSET_TASK_ID, MARMOSET_INDEX, PORT0, PORT1, ..., what the built-in
 executor of Mesos sets (MESOS_SANDBOX, ...), and what --env says. Its working directory is its own.
 
+The embedded cluster keeps the tasks' folders in the folder that TMPDIR names; without TMPDIR in
+memory (/dev/shm) if 1 GB is free there, else in /tmp. Name one on a disk for tasks that write much.
+
 Examples:
   marmoset run --count 10000 -- /bin/true
   marmoset run --count 8 --cpus 1 -- sh -c 'echo I am $MARMOSET_INDEX'

@@ -34,7 +34,7 @@ impl Embedded {
     /// # Errors
     /// No folder can be made, or no port be had.
     pub(crate) async fn start(executor: &ExecutorTemplate) -> anyhow::Result<Self> {
-        let folder = Temporary::new()?;
+        let folder = Temporary::fast()?;
         let config = ClusterConfig {
             hostname: "127.0.0.1".to_owned(),
             agents: vec![AgentConfig {
@@ -57,6 +57,11 @@ impl Embedded {
     /// Where a task's files lie on this machine.
     pub(crate) fn local(&self, sandbox: &Sandbox) -> PathBuf {
         local(self.folder.path(), sandbox)
+    }
+
+    /// Tells when there is hardly room left for what tasks write.
+    pub(crate) fn scarcity(&self) -> Option<String> {
+        self.folder.scarcity()
     }
 
     /// Ends the cluster with all it started. With `keep`, its folder stays.

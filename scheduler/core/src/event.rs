@@ -163,10 +163,15 @@ pub struct TaskEnd {
 impl TaskEnd {
     /// Tells how it ended in one line.
     pub fn text(&self) -> String {
-        match (&self.message, self.wait_status) {
+        let text = match (&self.message, self.wait_status) {
             (Some(message), _) => message.clone(),
             (None, Some(wait_status)) => status::describe(wait_status),
             (None, None) => format!("Task {}", self.state),
+        };
+        match self.reason {
+            // The text alone could be that of anybody's signal.
+            Some(Reason::MaxCompletionTimeReached) => format!("{text}: it reached its time limit"),
+            Some(_) | None => text,
         }
     }
 
