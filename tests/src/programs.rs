@@ -10,22 +10,21 @@ use std::{
 /// The `marmoset` command.
 #[must_use]
 pub fn marmoset() -> &'static Path {
-    static PATH: LazyLock<PathBuf> = LazyLock::new(|| built("marmoset", "marmoset"));
+    static PATH: LazyLock<PathBuf> = LazyLock::new(|| built("marmoset"));
     &PATH
 }
 
 /// The executor as it is deployed.
 #[must_use]
 pub fn executor() -> &'static Path {
-    static PATH: LazyLock<PathBuf> =
-        LazyLock::new(|| built("marmoset-executor", "marmoset-executor"));
+    static PATH: LazyLock<PathBuf> = LazyLock::new(|| built("marmoset-executor"));
     &PATH
 }
 
 /// The example framework of one-shot network services.
 #[must_use]
 pub fn hello_nc() -> &'static Path {
-    static PATH: LazyLock<PathBuf> = LazyLock::new(|| built("hello-nc", "hello-nc"));
+    static PATH: LazyLock<PathBuf> = LazyLock::new(|| built("hello-nc"));
     &PATH
 }
 
@@ -38,12 +37,18 @@ pub fn tree() -> PathBuf {
         .to_path_buf()
 }
 
-/// Builds `binary` of `package` (a no-op when it is fresh) and returns its path, beside this test's own folder.
-fn built(package: &str, binary: &str) -> PathBuf {
+/// Builds all programs (a no-op when they are fresh) and returns the path of one, beside this test's own folder.
+///
+/// All of them in one call, as `tests/run` does: cargo unites the features of what it builds
+/// together, so that one program alone would be built anew.
+fn built(program: &str) -> PathBuf {
     let test = env::current_exe().expect("a test knows its own path");
     let profile = test.ancestors().nth(2).expect("a test lies in <target>/<profile>/deps");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(tree()).args(["build", "--quiet", "--locked", "--package", package]);
+    cargo.current_dir(tree()).args(["build", "--quiet", "--locked"]);
+    for package in ["marmoset", "marmoset-executor", "hello-nc"] {
+        cargo.args(["--package", package]);
+    }
     if let Some(target) = profile.parent() {
         cargo.arg("--target-dir").arg(target);
     }
@@ -51,6 +56,6 @@ fn built(package: &str, binary: &str) -> PathBuf {
         cargo.arg("--release");
     }
     let status = cargo.status().expect("cargo started this test, so it can be started");
-    assert!(status.success(), "cargo could not build `{package}`");
-    profile.join(binary)
+    assert!(status.success(), "cargo could not build `{program}`");
+    profile.join(program)
 }
