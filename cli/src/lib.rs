@@ -22,7 +22,7 @@ use std::{
 
 use clap::Parser as _;
 
-use args::{BenchCommand, Cli, Command};
+use args::{Cli, Command};
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
@@ -47,9 +47,7 @@ fn perform(command: Command) -> anyhow::Result<exit::Ending> {
     match command {
         Command::Run(args) => run::perform(&args),
         Command::Mini(args) => mini::perform(&args),
-        Command::Bench(args) => match args.command {
-            BenchCommand::Spawn(args) => bench::perform(&args),
-        },
+        Command::Bench(args) => bench::perform(&args),
         // Taken by `main` before anything is parsed; here only for the help.
         Command::Executor(verbatim) | Command::MiniCommandExecutor(verbatim) => {
             unreachable!("dispatched before parsing: {:?}", verbatim.arguments)
