@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use marmoset_proto::{
-    marmoset::v1::Item,
-    mesos::v1::{CommandInfo, executor},
+    marmoset::v1::{Item, Output, Pull},
+    mesos::v1::{CommandInfo, ContainerInfo, executor},
 };
 
 use crate::{
+    bounds::Bounds,
     ids::{CallId, ConnectionId, RunId},
     note::Note,
 };
@@ -55,6 +56,39 @@ pub struct Template {
     pub command: CommandInfo,
     /// MESOS_ALLOCATION_ROLE.
     pub role: Option<String>,
+    /// `TaskInfo.container`: image, network and volumes, or nothing but limits of the process.
+    pub container: Option<ContainerInfo>,
+    /// Resources of each run.
+    pub bounds: Bounds,
+    /// What the `TaskSpec` says besides.
+    pub options: Options,
+}
+
+impl Template {
+    /// Describes a subprocess with nothing but a command.
+    pub fn process(command: CommandInfo) -> Self {
+        Self {
+            runtime: RuntimeKind::Process,
+            command,
+            role: None,
+            container: None,
+            bounds: Bounds::default(),
+            options: Options::default(),
+        }
+    }
+}
+
+/// Wishes of a `TaskSpec` that hold for each of its runs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Options {
+    /// Where the output goes, as far as the task says so.
+    pub output: Output,
+    /// Added to the executor's nice value.
+    pub nice: i32,
+    /// Bits that files are created without.
+    pub umask: Option<u32>,
+    /// When the image is pulled.
+    pub pull: Pull,
 }
 
 /// A runtime of this executor.
@@ -62,16 +96,22 @@ pub struct Template {
 pub enum RuntimeKind {
     /// A subprocess.
     Process,
+    /// A container of its own.
+    Docker,
+    /// A process in a container that is kept.
+    Warm,
 }
 
 impl RuntimeKind {
     /// All there are.
-    pub const ALL: [Self; 1] = [Self::Process];
+    pub const ALL: [Self; 3] = [Self::Process, Self::Docker, Self::Warm];
 
     /// The name in `TaskSpec.runtime`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Process => "process",
+            Self::Docker => "docker",
+            Self::Warm => "warm",
         }
     }
 

@@ -42,7 +42,7 @@ use std::{
 };
 
 use marmoset_proto::mesos::v1::{
-    TaskId, TaskState, TaskStatus,
+    ContainerStatus, TaskId, TaskResourceLimitation, TaskState, TaskStatus,
     executor::{Call, call},
     task_status::{Reason, Source},
 };
@@ -238,6 +238,8 @@ impl Core {
             source: Some(Source::Executor.into()),
             reason: content.reason.map(Into::into),
             data: content.data,
+            container_status: content.container_status,
+            limitation: content.limitation,
             timestamp: Some(now.wall.as_seconds()),
             uuid: Some(bytes::Bytes::copy_from_slice(id.0.as_bytes())),
             ..TaskStatus::default()
@@ -284,10 +286,19 @@ struct Content {
     message: Option<String>,
     reason: Option<Reason>,
     data: Option<bytes::Bytes>,
+    container_status: Option<ContainerStatus>,
+    limitation: Option<TaskResourceLimitation>,
 }
 
 impl From<TaskState> for Content {
     fn from(state: TaskState) -> Self {
-        Self { state, message: None, reason: None, data: None }
+        Self {
+            state,
+            message: None,
+            reason: None,
+            data: None,
+            container_status: None,
+            limitation: None,
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use marmoset_proto::mesos::v1::executor;
+use bytes::Bytes;
+use marmoset_proto::mesos::v1::{
+    ContainerStatus, TaskResourceLimitation, executor, task_status::Reason,
+};
 
 use crate::{
     ids::{CallId, ConnectionId, RunId},
@@ -32,13 +35,15 @@ pub enum Input {
     Wake,
 }
 
-/// What a runtime tells about one run: `Started`, then `Exited`; or `Refused` alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a runtime tells about one run: `Started`, then `Exited` or `Lost`; or `Refused` alone.
+#[derive(Debug, Clone, PartialEq)]
 pub enum RunEvent {
     /// Its process runs.
     Started {
         /// When it was started.
         at: WallTime,
+        /// What TASK_RUNNING tells besides.
+        details: Option<Box<StartDetails>>,
     },
     /// No process was started.
     Refused {
@@ -57,7 +62,38 @@ pub enum RunEvent {
         stdout_bytes: u64,
         /// Size of the stderr file.
         stderr_bytes: u64,
+        /// What the wait status does not say.
+        remark: Option<Box<Remark>>,
     },
+    /// The place where it ran is gone, and its process with it.
+    Lost {
+        /// Why, for people.
+        message: String,
+        /// When that was known.
+        at: WallTime,
+    },
+}
+
+/// What is known of a run that has just started.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StartDetails {
+    /// `TaskStatus.container_status`.
+    pub container_status: Option<ContainerStatus>,
+    /// `TaskStatus.data` of a single task.
+    pub data: Option<Bytes>,
+}
+
+/// What the wait status of a run does not say about its end.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Remark {
+    /// Replaces the text of the wait status.
+    pub message: Option<String>,
+    /// Follows the text, after a semicolon.
+    pub addition: Option<String>,
+    /// Why the run ended, unless it was killed or ran for too long.
+    pub reason: Option<Reason>,
+    /// The limit that ended it. It then failed, whatever its wait status.
+    pub limitation: Option<TaskResourceLimitation>,
 }
 
 /// Why there is no connection, or why a call failed.

@@ -13,10 +13,11 @@
 //! | `ledger` | every update until its acknowledgement |
 //! | `runs` | every process from wish to end, with kills and limits |
 //! | `task`, `batch`, `items`, `results` | Mesos tasks and what they consist of |
-//! | `spec`, `command` | reading and refusing what a task asks for |
+//! | `spec`, `command`, `bounds` | reading and refusing what a task asks for |
 
 mod action;
 mod batch;
+mod bounds;
 mod command;
 mod config;
 mod core;
@@ -34,14 +35,15 @@ mod task;
 mod time;
 
 pub use crate::{
-    action::{Action, Exit, RuntimeKind, Signal, Spawn, Template},
+    action::{Action, Exit, Options, RuntimeKind, Signal, Spawn, Template},
+    bounds::{Bounds, Limit},
     command::CommandError,
     config::{
         Checkpoint, Config, QueueBounds, REPORT_INTERVAL_MIN, UnknownUpdatePolicy, UpdatePolicy,
     },
     core::{Core, WakeReason},
     ids::{CallId, ConnectionId, GroupId, RunId, UpdateId},
-    input::{Disconnection, Input, RunEvent},
+    input::{Disconnection, Input, Remark, RunEvent, StartDetails},
     items::ItemsError,
     note::Note,
     results::REPORT_BYTES_MAX,

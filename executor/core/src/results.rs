@@ -147,6 +147,7 @@ mod tests {
             wait_status: Some(0),
             message: None,
             reason: None,
+            limitation: None,
             started: Some(WallTime(1_000_000)),
             ended: WallTime(1_002_000),
             stdout_bytes: 0,

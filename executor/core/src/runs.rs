@@ -5,7 +5,7 @@
 //! tells its caller, the core, how each run ended.
 //!
 //! ```text
-//!             a place is free         Started                 Exited
+//!             a place is free         Started                 Exited, Lost
 //!   Queued ───────────────▶ Starting ────────▶ Running ──────────────────▶ ended
 //!      │                      │ kill: noted       │ kill, limit              ▲
 //!      │ kill                 │                   ▼ (SIGTERM)                │
@@ -26,14 +26,14 @@ use std::{
 };
 
 use marmoset_proto::{
-    mesos::v1::{TaskId, TaskState, task_status::Reason},
+    mesos::v1::{TaskId, TaskResourceLimitation, TaskState, task_status::Reason},
     status,
 };
 
 use crate::{
     action::{Action, Signal, Spawn},
     ids::RunId,
-    input::RunEvent,
+    input::{Remark, RunEvent, StartDetails},
     time::{Now, WallTime},
 };
 
@@ -63,13 +63,14 @@ pub(crate) enum Cause {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) state: TaskState,
     pub(crate) wait_status: Option<i32>,
     /// Absent when the wait status says it all.
     pub(crate) message: Option<String>,
     pub(crate) reason: Option<Reason>,
+    pub(crate) limitation: Option<TaskResourceLimitation>,
     pub(crate) started: Option<WallTime>,
     pub(crate) ended: WallTime,
     pub(crate) stdout_bytes: u64,
@@ -84,6 +85,7 @@ impl Outcome {
             wait_status: None,
             message: Some(message),
             reason: None,
+            limitation: None,
             started: None,
             ended,
             stdout_bytes: 0,
@@ -105,7 +107,7 @@ impl Outcome {
 #[derive(Debug)]
 pub(crate) enum Change {
     /// The process runs.
-    Started,
+    Started(Option<Box<StartDetails>>),
     /// It ended, and is forgotten here.
     Ended(Outcome),
 }
@@ -263,7 +265,7 @@ impl Runs {
     ) -> Option<(Owner, Change)> {
         let run = self.runs.get_mut(&id)?;
         match event {
-            RunEvent::Started { at } => {
+            RunEvent::Started { at, details } => {
                 let Phase::Starting { kill } = &run.phase else { return None };
                 self.starting -= 1;
                 run.phase = match *kill {
@@ -279,7 +281,7 @@ impl Runs {
                 let owner = run.owner.clone();
                 self.set_timer(id, None);
                 self.escalate(now, id, actions);
-                Some((owner, Change::Started))
+                Some((owner, Change::Started(details)))
             }
             RunEvent::Refused { message, at } => {
                 let run = self.remove(id)?;
@@ -292,20 +294,31 @@ impl Runs {
                 };
                 Some((run.owner, Change::Ended(Outcome::without_process(state, message, at))))
             }
-            RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes } => {
+            RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes, remark } => {
                 let run = self.remove(id)?;
                 let (started, cause) = run.phase.facts();
-                let (state, reason) = ending(cause, status::is_success(wait_status));
+                let remark = remark.map(|remark| *remark).unwrap_or_default();
+                let success = status::is_success(wait_status) && remark.limitation.is_none();
+                let (state, reason) = ending(cause, success);
                 let outcome = Outcome {
                     state,
                     wait_status: Some(wait_status),
-                    message: None,
-                    reason,
+                    message: text(wait_status, &remark),
+                    reason: reason.or(remark.reason),
+                    limitation: remark.limitation,
                     started,
                     ended: at,
                     stdout_bytes,
                     stderr_bytes,
                 };
+                Some((run.owner, Change::Ended(outcome)))
+            }
+            RunEvent::Lost { message, at } => {
+                let run = self.remove(id)?;
+                let (started, cause) = run.phase.facts();
+                let (state, reason) = ending(cause, false);
+                let outcome =
+                    Outcome { started, reason, ..Outcome::without_process(state, message, at) };
                 Some((run.owner, Change::Ended(outcome)))
             }
         }
@@ -403,6 +416,16 @@ impl Phase {
             Self::Running { started, .. } => (Some(*started), None),
             Self::Killing { started, kill } => (Some(*started), Some(kill.cause)),
         }
+    }
+}
+
+/// The message of an end whose wait status does not say it all.
+fn text(wait_status: i32, remark: &Remark) -> Option<String> {
+    match (&remark.message, &remark.addition) {
+        (None, None) => None,
+        (Some(message), None) => Some(message.clone()),
+        (Some(message), Some(addition)) => Some(format!("{message}; {addition}")),
+        (None, Some(addition)) => Some(format!("{}; {addition}", status::describe(wait_status))),
     }
 }
 

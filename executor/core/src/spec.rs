@@ -13,11 +13,12 @@ use marmoset_proto::{
     codec::{self, DecodeError, Encoding},
     item,
     marmoset::v1::{Batch, Item, TaskSpec},
-    mesos::v1::{Resource, TaskInfo},
+    mesos::v1::{CommandInfo, ContainerInfo, Resource, TaskInfo, container_info, image},
 };
 
 use crate::{
-    action::{RuntimeKind, Template},
+    action::{Options, RuntimeKind, Template},
+    bounds::Bounds,
     command::{self, CommandError},
     items::{ItemsError, Pending},
 };
@@ -101,10 +102,16 @@ pub enum SpecError {
     },
     /// A container that nobody would start.
     #[error(
-        "`TaskInfo.container` is set, but the runtime `{0}` starts no container: \
-         remove it, or put it on the executor"
+        "`TaskInfo.container` is more than `rlimit_info`, but the runtime `{0}` starts no \
+         container: remove it, or choose another runtime"
     )]
     Container(&'static str),
+    /// A container of nothing.
+    #[error(
+        "the runtime `{0}` needs an image: set `TaskInfo.container` to one of type DOCKER with \
+         `docker.image`, or of type MESOS with `mesos.image.docker`"
+    )]
+    NoImage(&'static str),
     /// The command cannot be run.
     #[error("`{field}` {problem}")]
     Command {
@@ -196,16 +203,25 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
         (None, Some(data)) if !data.is_empty() => decode(data)?,
         (None, _) => return Err(SpecError::Absent),
     };
-    let runtime =
-        RuntimeKind::by_name(spec.runtime()).ok_or_else(|| SpecError::UnknownRuntime {
-            name: spec.runtime().to_string(),
-            known: RuntimeKind::ALL.map(|kind| format!("`{}`", kind.name())).join(", "),
-        })?;
-    if task.container.is_some() {
-        return Err(SpecError::Container(runtime.name()));
-    }
+    let runtime = runtime(spec.runtime.as_deref(), task.container.as_ref())?;
     let ports = ports(&task.resources)?;
-    let role = role(&task.resources);
+    let width = spec.batch.as_ref().map_or(1, Batch::width);
+    let options = Options {
+        nice: spec.nice(),
+        umask: spec.umask,
+        pull: spec.pull(),
+        output: spec.output.unwrap_or_default(),
+    };
+    let template = |command| {
+        Arc::new(Template {
+            runtime,
+            command,
+            role: role(&task.resources),
+            container: task.container.clone(),
+            bounds: Bounds::of(task, width),
+            options,
+        })
+    };
     match (spec.command, spec.batch) {
         (None, None) => Err(SpecError::Neither),
         (Some(_), Some(_)) => Err(SpecError::Both),
@@ -217,19 +233,54 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
                 return Err(SpecError::Line(spec.item.map_or(0, |item| item.index)));
             }
             let limit = task.max_completion_time.map(|limit| limit.to_duration());
-            let template = Arc::new(Template { runtime, command, role });
-            Ok(Work::Single(Single { template, item: spec.item, ports, limit }))
+            Ok(Work::Single(Single { template: template(command), item: spec.item, ports, limit }))
         }
         (None, Some(_)) if spec.item.is_some() => Err(SpecError::ItemBesideBatch),
         (None, Some(_)) if task.max_completion_time.is_some() => Err(SpecError::LimitOfBatch),
-        (None, Some(batch)) => read_batch(batch, runtime, role, ports).map(Work::Batch),
+        (None, Some(batch)) => read_batch(batch, template, ports).map(Work::Batch),
     }
+}
+
+/// Where a task runs: where it says, or in a container if it has an image.
+fn runtime(
+    name: Option<&str>,
+    container: Option<&ContainerInfo>,
+) -> Result<RuntimeKind, SpecError> {
+    let image = container.is_some_and(has_image);
+    let kind = match name {
+        Some(name) => RuntimeKind::by_name(name).ok_or_else(|| SpecError::UnknownRuntime {
+            name: name.to_string(),
+            known: RuntimeKind::ALL.map(|kind| format!("`{}`", kind.name())).join(", "),
+        })?,
+        None if image => RuntimeKind::Docker,
+        None => RuntimeKind::Process,
+    };
+    match kind {
+        RuntimeKind::Process if container.is_some_and(|container| !is_only_rlimits(container)) => {
+            Err(SpecError::Container(kind.name()))
+        }
+        RuntimeKind::Docker | RuntimeKind::Warm if !image => Err(SpecError::NoImage(kind.name())),
+        RuntimeKind::Process | RuntimeKind::Docker | RuntimeKind::Warm => Ok(kind),
+    }
+}
+
+fn has_image(container: &ContainerInfo) -> bool {
+    let of_docker = container.docker.as_ref().is_some_and(|docker| !docker.image.is_empty());
+    let image = container.mesos.as_ref().and_then(|mesos| mesos.image.as_ref());
+    of_docker || image.is_some_and(|image| image.r#type() == image::Type::Docker)
+}
+
+/// Whether nothing is asked for that needs a container.
+fn is_only_rlimits(container: &ContainerInfo) -> bool {
+    let rest = ContainerInfo { rlimit_info: None, mesos: None, ..container.clone() };
+    let empty =
+        ContainerInfo { r#type: container_info::Type::Mesos.into(), ..ContainerInfo::default() };
+    rest == empty && container.mesos.as_ref().is_none_or(|mesos| mesos.image.is_none())
 }
 
 fn read_batch(
     batch: Batch,
-    runtime: RuntimeKind,
-    role: Option<String>,
+    template: impl FnOnce(CommandInfo) -> Arc<Template>,
     ports: Vec<u16>,
 ) -> Result<BatchSpec, SpecError> {
     let (width, each) = (batch.width(), batch.ports());
@@ -259,7 +310,7 @@ fn read_batch(
         return Err(SpecError::Line(index));
     }
     Ok(BatchSpec {
-        template: Arc::new(Template { runtime, command: batch.command, role }),
+        template: template(batch.command),
         job: batch.job,
         pending,
         width,

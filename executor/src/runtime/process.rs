@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use marmoset_executor_core::{RunEvent, RunId, Signal, Spawn, WallTime};
+use marmoset_executor_core::{RunEvent, RunId, RuntimeKind, Signal, Spawn, WallTime};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -121,7 +121,7 @@ impl ProcessRuntime {
                 tracing::debug!(%run, pid, "started");
                 self.starting.remove(&run);
                 self.deaths = 0;
-                RunEvent::Started { at: at.into() }
+                RunEvent::Started { at: at.into(), details: None }
             }
             Report::SpawnFailed { errno, step, at, .. } => {
                 // It may have been removed, and have an equal in another folder.
@@ -132,7 +132,8 @@ impl ProcessRuntime {
             }
             Report::Exited { wait_status, at, usage, stdout_bytes, stderr_bytes, .. } => {
                 tracing::debug!(%run, wait_status, ?usage, "exited");
-                RunEvent::Exited { wait_status, at: at.into(), stdout_bytes, stderr_bytes }
+                let (at, remark) = (at.into(), None);
+                RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes, remark }
             }
         };
         (run, event)
@@ -141,6 +142,13 @@ impl ProcessRuntime {
 
 impl Runtime for ProcessRuntime {
     fn spawn(&mut self, spawn: Spawn) {
+        let kind = spawn.template.runtime;
+        if kind != RuntimeKind::Process {
+            let message = format!("this executor has no runtime `{}`", kind.name());
+            let at = WallTime::from(SystemTime::now());
+            self.refused.push((spawn.run, RunEvent::Refused { message, at }));
+            return;
+        }
         match self.templates.request(&spawn) {
             Ok(request) => {
                 let user = request.user.as_ref().map(|user| user.uid);

@@ -200,16 +200,18 @@ fn expand(template: &str, item: Option<&Item>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use marmoset_executor_core::{RunId, RuntimeKind};
+    use marmoset_executor_core::RunId;
     use marmoset_proto::mesos::v1::{CommandInfo, Environment, environment::Variable};
 
     use super::*;
 
     fn spawn(command: CommandInfo) -> Spawn {
-        let role = Some("batch".to_string());
         Spawn {
             run: RunId(7),
-            template: Arc::new(Template { runtime: RuntimeKind::Process, command, role }),
+            template: Arc::new(Template {
+                role: Some("batch".to_string()),
+                ..Template::process(command)
+            }),
             item: Some(Item { index: 3, line: Some("a b".into()), attempt: None }),
             task: "job.3".into(),
             ports: vec![8003, 8004],

@@ -247,14 +247,15 @@ impl Sim {
 
     pub(super) fn started(&mut self, task: &str) {
         let (run, at) = (self.run(task), self.wall());
-        self.input(Input::Run(run, RunEvent::Started { at }));
+        self.input(Input::Run(run, RunEvent::Started { at, details: None }));
     }
 
     pub(super) fn exited(&mut self, task: &str, wait_status: i32) {
         self.line(&format!("{task} exits, wait status {wait_status}"));
         let (run, at) = (self.run(task), self.wall());
         self.runs.remove(task);
-        let exited = RunEvent::Exited { wait_status, at, stdout_bytes: 0, stderr_bytes: 0 };
+        let (stdout_bytes, stderr_bytes, remark) = (0, 0, None);
+        let exited = RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes, remark };
         self.input(Input::Run(run, exited));
     }
 

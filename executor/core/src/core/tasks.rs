@@ -14,7 +14,7 @@ use crate::{
     action::Spawn,
     batch::Batch,
     ids::{GroupId, RunId},
-    input::RunEvent,
+    input::{RunEvent, StartDetails},
     ledger::Weight,
     note::Note,
     results::item_result,
@@ -114,7 +114,7 @@ impl Core {
                 let message = clipped(message);
                 let reason = (state == TaskState::TaskError).then_some(Reason::TaskInvalid);
                 self.note(Note::TaskRefused { task: id.clone(), message: message.clone() });
-                let content = Content { state, message: Some(message), reason, data: None };
+                let content = Content { message: Some(message), reason, ..state.into() };
                 self.update(now, &id, Weight::Terminal, content);
             }
         }
@@ -169,11 +169,14 @@ impl Core {
             RunEvent::Refused { message, at } => {
                 RunEvent::Refused { message: clipped(message), at }
             }
+            RunEvent::Lost { message, at } => RunEvent::Lost { message: clipped(message), at },
             other @ (RunEvent::Started { .. } | RunEvent::Exited { .. }) => other,
         };
         match self.runs.handle(now, run, event, &mut self.actions) {
             None => {}
-            Some((owner, Change::Started)) => self.handle_started(now, &owner.task),
+            Some((owner, Change::Started(details))) => {
+                self.handle_started(now, &owner.task, details.map(|details| *details));
+            }
             Some((owner, Change::Ended(outcome))) => self.handle_ended(now, &owner, outcome),
         }
     }
@@ -186,15 +189,21 @@ impl Core {
         }
     }
 
-    fn handle_started(&mut self, now: Now, id: &TaskId) {
+    fn handle_started(&mut self, now: Now, id: &TaskId, details: Option<StartDetails>) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let Stage::Active(progress @ Progress::Waiting, body) = &mut task.stage else { return };
         *progress = Progress::Running;
-        if let Body::Batch(batch) = body {
-            batch.start_interval(now.instant);
-        }
+        let details = match body {
+            Body::Batch(batch) => {
+                batch.start_interval(now.instant);
+                StartDetails::default()
+            }
+            Body::Single { .. } => details.unwrap_or_default(),
+        };
         self.waiting.remove(id);
-        self.update(now, id, Weight::Light, TaskState::TaskRunning.into());
+        let StartDetails { container_status, data } = details;
+        let content = Content { container_status, data, ..TaskState::TaskRunning.into() };
+        self.update(now, id, Weight::Light, content);
     }
 
     /// Handles the end of a run.
@@ -213,10 +222,11 @@ impl Core {
                     returned: Vec::new(),
                 };
                 let content = Content {
-                    state: outcome.state,
                     message: Some(outcome.message()),
                     reason: outcome.reason,
                     data: Some(Bytes::from(report.encode_to_vec())),
+                    limitation: outcome.limitation,
+                    ..outcome.state.into()
                 };
                 self.end_task(now, &owner.task, content);
             }
@@ -234,7 +244,7 @@ impl Core {
         if batch.can_end() {
             let (state, message) = batch.ending();
             let data = Some(batch.take_report());
-            let content = Content { state, message: Some(message), reason: None, data };
+            let content = Content { message: Some(message), data, ..state.into() };
             return self.end_task(now, id, content);
         }
         // The next report waits for the acknowledgement of the last one.

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use marmoset_proto::{
     codec::{Encoding, encode},
-    mesos::v1::{CommandInfo, ContainerInfo, DurationInfo, Resource, value},
+    mesos::v1::{DurationInfo, RLimitInfo, container_info::DockerInfo, value},
 };
 
 use proptest::prelude::*;
@@ -61,11 +61,45 @@ fn reads_a_batch() {
 }
 
 #[test]
+fn an_image_chooses_the_runtime() {
+    let runtime = |spec: &str, container: Option<ContainerInfo>| {
+        let mut task = task(spec);
+        task.container = container;
+        match read(&task).unwrap() {
+            Work::Single(single) => single.template.runtime,
+            Work::Batch(batch) => batch.template.runtime,
+        }
+    };
+    let image = Some(ContainerInfo {
+        r#type: container_info::Type::Docker.into(),
+        docker: Some(DockerInfo { image: "busybox".into(), ..DockerInfo::default() }),
+        ..ContainerInfo::default()
+    });
+    let limits = Some(ContainerInfo {
+        r#type: container_info::Type::Mesos.into(),
+        rlimit_info: Some(RLimitInfo::default()),
+        ..ContainerInfo::default()
+    });
+    let plain = r#"{"command": {"value": "x"}}"#;
+    assert_eq!(runtime(plain, None), RuntimeKind::Process);
+    assert_eq!(runtime(plain, limits), RuntimeKind::Process);
+    assert_eq!(runtime(plain, image.clone()), RuntimeKind::Docker);
+    let warm = r#"{"runtime": "warm", "command": {"value": "x"}}"#;
+    assert_eq!(runtime(warm, image), RuntimeKind::Warm);
+}
+
+#[test]
 fn refuses_with_the_field_and_what_to_do() {
     let mut absent = task("");
     absent.data = None;
     let mut container = task(r#"{"command": {"value": "x"}}"#);
-    container.container = Some(ContainerInfo::default());
+    container.container = Some(ContainerInfo {
+        hostname: Some("h".into()),
+        r#type: container_info::Type::Mesos.into(),
+        ..ContainerInfo::default()
+    });
+    let mut warm = task(r#"{"runtime": "warm", "command": {"value": "x"}}"#);
+    warm.container = Some(ContainerInfo::default());
     let mut limited =
         task(r#"{"batch": {"command": {"value": "x"}, "job": "j", "items": [{"index": 0}]}}"#);
     limited.max_completion_time = Some(DurationInfo { nanoseconds: 1 });
@@ -86,6 +120,7 @@ fn refuses_with_the_field_and_what_to_do() {
         task(r#"{"batch": {"command": {"value": "x"}, "job": "j"}, "item": {"index": 0}}"#),
         task(r#"{"runtime": "jail", "command": {"value": "x"}}"#),
         container,
+        warm,
         task(r#"{"command": {}}"#),
         task(r#"{"command": {"shell": false}}"#),
         task(r#"{"command": {"shell": false, "value": "x"}}"#),

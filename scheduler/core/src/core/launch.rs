@@ -181,8 +181,8 @@ fn payload(spec: &JobSpec, book: &Book, items: &Indices, width: u64) -> TaskSpec
         return TaskSpec {
             runtime,
             command: Some(spec.command.clone()),
-            batch: None,
             item: items.iter().next().map(whole),
+            ..TaskSpec::default()
         };
     }
     let mut batch = Batch {
@@ -211,5 +211,5 @@ fn payload(spec: &JobSpec, book: &Book, items: &Indices, width: u64) -> TaskSpec
             }
         }
     }
-    TaskSpec { runtime, command: None, batch: Some(batch), item: None }
+    TaskSpec { runtime, batch: Some(batch), ..TaskSpec::default() }
 }
