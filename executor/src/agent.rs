@@ -1,14 +1,15 @@
 //! The connection to the agent.
 //!
-//! Owns one subscription at a time and the way for its UPDATE calls. Refuses to
-//! decide when to connect: the core does, and is told everything that happens.
-//! Called by the dispatcher.
+//! Owns one subscription at a time and the ways for its UPDATE calls. Refuses to
+//! decide when to connect, and which way an update takes: the core does, and is
+//! told everything that happens. Called by the dispatcher.
 //!
-//! A task per subscription reads events; another, started by it, sends calls
-//! one after the other. The latter outlives the stream: last updates are worth
+//! A task per subscription reads events; others, started by it, one for each
+//! lane, encode calls and send them one after the other, over a connection that
+//! is opened with the first. They outlive the stream: last updates are worth
 //! sending when the agent has closed it.
 
-use marmoset_executor_core::{CallId, ConnectionId, Disconnection, Input};
+use marmoset_executor_core::{CallId, ConnectionId, Disconnection, Input, LaneId};
 use marmoset_http::{CallError, Calls, Client, Endpoint, StreamError, SubscribeError};
 use marmoset_proto::mesos::v1::executor::{Call, Event};
 use tokio::sync::mpsc;
@@ -17,14 +18,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Inputs that may wait for the dispatcher; then the stream is read no further.
 const INPUTS: usize = 256;
 
+/// Calls that a lane holds: one on its way, which the core may give up with the stream, and one
+/// after it.
+const CALLS: usize = 2;
+
+/// A call and its name.
+type Named = (CallId, Box<Call>);
+
 /// The agent, as the dispatcher sees it.
 #[derive(Debug)]
 pub(crate) struct Agent {
     client: Client,
     endpoint: Endpoint,
     path: String,
-    /// How many calls the core sends at once.
-    width: usize,
+    /// How many lanes the core sends calls over.
+    lanes: usize,
     inputs: mpsc::Sender<Input>,
     received: mpsc::Receiver<Input>,
     tasks: TaskTracker,
@@ -34,21 +42,21 @@ pub(crate) struct Agent {
 #[derive(Debug)]
 struct Current {
     stream: CancellationToken,
-    calls: mpsc::Sender<(CallId, Box<Call>)>,
+    lanes: Vec<mpsc::Sender<Named>>,
 }
 
 impl Agent {
-    pub(crate) fn new(client: Client, endpoint: Endpoint, path: String, width: usize) -> Self {
+    pub(crate) fn new(client: Client, endpoint: Endpoint, path: String, lanes: usize) -> Self {
         let (inputs, received) = mpsc::channel(INPUTS);
         let tasks = TaskTracker::new();
-        Self { client, endpoint, path, width, inputs, received, tasks, current: None }
+        Self { client, endpoint, path, lanes, inputs, received, tasks, current: None }
     }
 
     /// Replaces the connection.
     pub(crate) fn subscribe(&mut self, id: ConnectionId, call: Box<Call>) {
         self.disconnect();
         let stream = CancellationToken::new();
-        let (calls, waiting) = mpsc::channel(self.width.max(1));
+        let (lanes, waiting) = (0..self.lanes).map(|_| mpsc::channel(CALLS)).unzip();
         let connection = Connection {
             id,
             client: self.client.clone(),
@@ -65,7 +73,7 @@ impl Agent {
                 () = connection.run(&call, waiting) => {}
             }
         });
-        self.current = Some(Current { stream, calls });
+        self.current = Some(Current { stream, lanes });
     }
 
     /// Stops listening. Calls that were handed over still go out.
@@ -75,14 +83,13 @@ impl Agent {
         }
     }
 
-    /// Sends an UPDATE after those handed over before. Gives it back as failed if there is no way.
-    pub(crate) fn update(&mut self, id: CallId, call: Box<Call>) -> Option<Input> {
+    /// Sends an UPDATE. Gives it back as failed if there is no way.
+    pub(crate) fn update(&mut self, id: CallId, lane: LaneId, call: Box<Call>) -> Option<Input> {
         let failed =
             |reason: &str| Some(Input::CallFailed(id, Disconnection::Broken(reason.to_string())));
-        match &self.current {
+        match self.current.as_ref().and_then(|current| current.lanes.get(lane.0)) {
             None => failed("there is no connection"),
-            // The core never has more calls on their way than the channel holds.
-            Some(current) => match current.calls.try_send((id, call)) {
+            Some(lane) => match lane.try_send((id, call)) {
                 Ok(()) => None,
                 Err(_) => failed("the connection for calls is gone"),
             },
@@ -105,15 +112,16 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, call: &Call, waiting: mpsc::Receiver<(CallId, Box<Call>)>) {
+    async fn run(self, call: &Call, lanes: Vec<mpsc::Receiver<Named>>) {
         let subscribed = self.client.subscribe::<Call, Event>(&self.endpoint, &self.path, call);
         let mut subscription = match subscribed.await {
             Ok(subscription) => subscription,
             Err(error) => return self.tell(Input::Disconnected(self.id, refused(&error))).await,
         };
         self.tell(Input::Connected(self.id)).await;
-        let calls = subscription.calls();
-        self.tasks.spawn(send(calls, waiting, self.inputs.clone()));
+        for waiting in lanes {
+            self.tasks.spawn(send(subscription.calls(), waiting, self.inputs.clone()));
+        }
         let end = loop {
             match subscription.next().await {
                 Ok(Some(event)) => self.tell(Input::Event(self.id, Box::new(event))).await,
@@ -134,11 +142,7 @@ impl Connection {
 }
 
 /// Sends one call after the other, in their order.
-async fn send(
-    calls: Calls,
-    mut waiting: mpsc::Receiver<(CallId, Box<Call>)>,
-    inputs: mpsc::Sender<Input>,
-) {
+async fn send(calls: Calls, mut waiting: mpsc::Receiver<Named>, inputs: mpsc::Sender<Input>) {
     while let Some((id, call)) = waiting.recv().await {
         let input = match calls.send(&*call).await {
             Ok(_) => Input::CallDone(id),

@@ -20,6 +20,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "POLICY", default_value = "coalesce")]
     pub(crate) updates: UpdatePolicy,
 
+    /// Over how many connections updates are sent, at most; each is opened when the others are busy
+    #[arg(long, value_name = "CONNECTIONS", default_value = "4", value_parser = connections)]
+    pub(crate) update_connections: NonZeroUsize,
+
     /// How many Mesos tasks may wait to be started; more are TASK_FAILED
     #[arg(long, value_name = "TASKS", default_value_t = QueueBounds::default().tasks)]
     pub(crate) queue: usize,
@@ -69,6 +73,15 @@ fn encoding(text: &str) -> Result<Encoding, String> {
     }
 }
 
+/// More help no agent: it handles one call at a time.
+const CONNECTIONS_MAX: usize = 64;
+
+fn connections(text: &str) -> Result<NonZeroUsize, String> {
+    let wrong = || format!("`{text}` is no number from 1 to {CONNECTIONS_MAX}");
+    let count = text.parse::<NonZeroUsize>().map_err(|_| wrong())?;
+    if count.get() > CONNECTIONS_MAX { Err(wrong()) } else { Ok(count) }
+}
+
 fn report_interval(text: &str) -> Result<Duration, String> {
     let interval = duration::parse(text).map_err(|error| error.to_string())?;
     if interval < REPORT_INTERVAL_MIN {
@@ -84,6 +97,7 @@ fn filter(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use marmoset_executor_core::UPDATE_CONNECTIONS;
 
     use super::*;
 
@@ -102,6 +116,7 @@ mod tests {
         let defaults = read(&[]).unwrap();
         assert_eq!(defaults.updates, UpdatePolicy::Coalesce);
         assert_eq!(defaults.queue, 10_000);
+        assert_eq!(defaults.update_connections.get(), UPDATE_CONNECTIONS);
         let set =
             read(&["--updates", "all", "--encoding=json", "--kill-grace", "1.5secs"]).unwrap();
         assert_eq!(set.updates, UpdatePolicy::All);
@@ -114,6 +129,8 @@ mod tests {
         for (arguments, part) in [
             (["--updates", "some"], "none of `all`, `coalesce`, `terminal`"),
             (["--report-interval", "5ms"], "`5ms` is less than 100ms"),
+            (["--update-connections", "0"], "`0` is no number from 1 to 64"),
+            (["--update-connections", "65"], "`65` is no number from 1 to 64"),
             (["--kill-grace", "5"], "'--kill-grace <DURATION>'"),
             (["--queue", "many"], "--queue"),
             (["--encoding", "xml"], "none of `protobuf`, `json`"),

@@ -94,9 +94,8 @@ impl<R: Runtime> Dispatcher<R> {
         match occurrence {
             Occurrence::Agent(input) => self.core.handle(now, input),
             Occurrence::Runtime(RuntimeEvent::Runs(events)) => {
-                for (run, event) in events {
-                    self.core.handle(now, Input::Run(run, event));
-                }
+                let events = events.into_iter().map(|(run, event)| Input::Run(run, event));
+                self.core.handle_all(now, events);
             }
             Occurrence::Runtime(RuntimeEvent::Lost { reason }) => {
                 self.core.handle(now, Input::LauncherDied(reason));
@@ -118,8 +117,8 @@ impl<R: Runtime> Dispatcher<R> {
             match action {
                 Action::Subscribe(id, call) => self.agent.subscribe(id, call),
                 Action::Disconnect => self.agent.disconnect(),
-                Action::Update(id, call) => {
-                    if let Some(failed) = self.agent.update(id, call) {
+                Action::Update(id, lane, call) => {
+                    if let Some(failed) = self.agent.update(id, lane, call) {
                         self.core.handle(now(), failed);
                     }
                 }

@@ -24,9 +24,6 @@ const LAUNCHER: &str = "launcher";
 /// The command line or the environment cannot be used (sysexits.h, `EX_USAGE`).
 const USAGE: u8 = 64;
 
-/// UPDATE calls on their way at once: one travels, the next one is ready.
-const CALLS: usize = 2;
-
 /// Runs the executor until its agent, its framework or a signal ends it.
 ///
 /// `arguments` begins with the name of the program, as in [`env::args_os`]; it may be the tail of
@@ -108,7 +105,8 @@ fn serve(
             sandbox = %environment.sandbox.display(),
             "started"
         );
-        let agent = Agent::new(client, environment.endpoint, environment.path, CALLS);
+        let lanes = arguments.update_connections.get();
+        let agent = Agent::new(client, environment.endpoint, environment.path, lanes);
         let dispatcher =
             Dispatcher::new(core, agent, processes).context("cannot handle signals")?;
         Ok(dispatcher.run().await)
@@ -121,7 +119,7 @@ fn core(arguments: &Arguments, environment: &Environment) -> Core {
         shutdown_grace: environment.shutdown_grace,
         kill_grace: arguments.kill_grace,
         updates: arguments.updates,
-        calls: CALLS,
+        update_connections: arguments.update_connections.get(),
         report_interval: arguments.report_interval,
         queue: QueueBounds { tasks: arguments.queue, items: arguments.queue_items },
         ..Config::new(environment.framework_id.clone(), environment.executor_id.clone(), seed())

@@ -9,7 +9,7 @@ use marmoset_proto::{
 
 use crate::{
     bounds::Bounds,
-    ids::{CallId, ConnectionId, RunId},
+    ids::{CallId, ConnectionId, LaneId, RunId},
     note::Note,
 };
 
@@ -20,8 +20,8 @@ pub enum Action {
     Subscribe(ConnectionId, Box<executor::Call>),
     /// Give up the connection.
     Disconnect,
-    /// Send an UPDATE. All go over one connection, in the order given.
-    Update(CallId, Box<executor::Call>),
+    /// Send an UPDATE over this one of the connections for calls. None is on its way there.
+    Update(CallId, LaneId, Box<executor::Call>),
     /// Start a run; answered by a [`RunEvent`](crate::RunEvent).
     Spawn(Box<Spawn>),
     /// Send a signal to the process group and the session of a run that was started.

@@ -21,8 +21,10 @@ pub struct Config {
     pub updates: UpdatePolicy,
     /// How long an update that may be dropped is kept back under [`UpdatePolicy::Coalesce`].
     pub update_hold: Duration,
-    /// How many UPDATE calls may be on their way at once.
-    pub calls: usize,
+    /// How many updates there may be before RUNNING and KILLING are kept back like that.
+    pub update_pace: UpdatePace,
+    /// Connections for UPDATE calls (`--update-connections`), each with one on its way at a time.
+    pub update_connections: usize,
     /// Shortest time between two reports of one batch; never less than [`REPORT_INTERVAL_MIN`].
     pub report_interval: Duration,
     /// How much may wait.
@@ -44,12 +46,31 @@ impl Config {
             kill_grace: Duration::from_secs(3),
             updates: UpdatePolicy::Coalesce,
             update_hold: Duration::from_millis(20),
-            calls: 2,
+            update_pace: UpdatePace::default(),
+            update_connections: UPDATE_CONNECTIONS,
             report_interval: Duration::from_millis(250),
             queue: QueueBounds::default(),
             starting: 64,
             seed,
         }
+    }
+}
+
+/// Connections for UPDATE calls, if nobody says otherwise.
+pub const UPDATE_CONNECTIONS: usize = 4;
+
+/// How many updates count as few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpdatePace {
+    /// One more for each of these.
+    pub interval: Duration,
+    /// At most this many at once.
+    pub burst: u32,
+}
+
+impl Default for UpdatePace {
+    fn default() -> Self {
+        Self { interval: Duration::from_millis(20), burst: 10 }
     }
 }
 

@@ -50,7 +50,7 @@ use marmoset_proto::mesos::v1::{
 use self::drain::Drain;
 use crate::{
     action::Action,
-    config::{Config, UpdatePolicy},
+    config::Config,
     ids::GroupId,
     input::Input,
     ledger::{Ledger, Weight},
@@ -117,10 +117,6 @@ pub enum WakeReason {
 impl Core {
     /// Starts at `now`; the first action is a SUBSCRIBE.
     pub fn new(config: Config, now: Now) -> Self {
-        let hold = match config.updates {
-            UpdatePolicy::Coalesce => config.update_hold,
-            UpdatePolicy::All | UpdatePolicy::Terminal => Duration::ZERO,
-        };
         let mut core = Self {
             session: Session::new(now.instant, config.checkpoint),
             life: Life::Serving,
@@ -132,7 +128,7 @@ impl Core {
             groups: BTreeMap::new(),
             last_group: GroupId::default(),
             runs: Runs::new(config.starting),
-            ledger: Ledger::new(config.updates, hold, config.calls),
+            ledger: Ledger::new(&config),
             reports: BTreeSet::new(),
             random: Random::new(config.seed),
             actions: VecDeque::new(),
@@ -144,32 +140,20 @@ impl Core {
 
     /// Takes in what happened. Inputs about connections, calls and runs that are no more are ignored.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.handle_all(now, [input]);
+    }
+
+    /// Takes in what happened at once: what a later input makes superfluous is not done.
+    pub fn handle_all(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>) {
+        for input in inputs {
+            match self.life {
+                Life::Serving | Life::Draining(_) => self.take_in_fact(now, input),
+                Life::Over => return,
+            }
+        }
         match self.life {
             Life::Serving | Life::Draining(_) => {}
             Life::Over => return,
-        }
-        match input {
-            Input::Connected(connection) => {
-                if self.session.is_current(connection) {
-                    self.session.handle_connected(now.instant);
-                }
-            }
-            Input::Event(connection, event) => {
-                if self.session.is_current(connection) {
-                    self.handle_event(now, *event);
-                }
-            }
-            Input::Disconnected(connection, cause) => {
-                if self.session.is_current(connection) {
-                    self.handle_disconnected(now, &cause);
-                }
-            }
-            Input::CallDone(call) => _ = self.ledger.call_done(now.instant, call),
-            Input::CallFailed(call, cause) => self.handle_call_failed(now, call, &cause),
-            Input::Run(run, event) => self.handle_run(now, run, event),
-            Input::LauncherDied(reason) => self.handle_launcher_died(now, reason),
-            Input::Terminate => self.handle_terminate(now),
-            Input::Wake => {}
         }
         self.wake(now);
         self.runs.spawn_queued(&mut self.actions);
@@ -214,6 +198,32 @@ impl Core {
         self.tasks.len()
     }
 
+    fn take_in_fact(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Connected(connection) => {
+                if self.session.is_current(connection) {
+                    self.session.handle_connected(now.instant);
+                }
+            }
+            Input::Event(connection, event) => {
+                if self.session.is_current(connection) {
+                    self.handle_event(now, *event);
+                }
+            }
+            Input::Disconnected(connection, cause) => {
+                if self.session.is_current(connection) {
+                    self.handle_disconnected(now, &cause);
+                }
+            }
+            Input::CallDone(call) => _ = self.ledger.call_done(now.instant, call),
+            Input::CallFailed(call, cause) => self.handle_call_failed(now, call, &cause),
+            Input::Run(run, event) => self.handle_run(now, run, event),
+            Input::LauncherDied(reason) => self.handle_launcher_died(now, reason),
+            Input::Terminate => self.handle_terminate(now),
+            Input::Wake => {}
+        }
+    }
+
     fn wake(&mut self, now: Now) {
         self.wake_session(now);
         self.runs.wake(now, &mut self.actions);
@@ -249,14 +259,14 @@ impl Core {
 
     fn send_updates(&mut self, now: Now) {
         while self.may_send()
-            && let Some((id, status)) = self.ledger.poll_call(now.instant)
+            && let Some((id, lane, status)) = self.ledger.poll_call(now.instant)
         {
             let call = Call {
                 r#type: Some(call::Type::Update.into()),
                 update: Some(call::Update { status }),
                 ..self.empty_call()
             };
-            self.actions.push_back(Action::Update(id, Box::new(call)));
+            self.actions.push_back(Action::Update(id, lane, Box::new(call)));
         }
     }
 

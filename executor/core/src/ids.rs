@@ -37,6 +37,10 @@ counter!(
     GroupId
 );
 
+/// One of the connections for UPDATE calls, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId(pub usize);
+
 /// The uuid of one status update, the same in every transmission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpdateId(pub Uuid);

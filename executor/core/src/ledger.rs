@@ -1,27 +1,33 @@
 //! The update ledger: every status update from its creation to its acknowledgement.
 //!
-//! Owns the updates, their order, and who is sent next. Refuses to know what a
-//! task is: it sees ids, and whether an update is the last one. Called by the
-//! core, which turns what is polled here into UPDATE calls and SUBSCRIBEs.
+//! Owns the updates, their order, and who is sent next over which connection.
+//! Refuses to know what a task is: it sees ids, and whether an update is the last
+//! one. Called by the core, which turns what is polled here into UPDATE calls and
+//! SUBSCRIBEs.
 //!
 //! ```text
-//!                   hold is over             polled               call done
-//!   add ──▶ Held ─────────────────▶ Ready ─────────▶ Calling ───────────────▶ Sent
-//!            │                        │                 │    call failed       │
-//!            │ a later update         │ a later update  │   or disconnected    │
-//!            ▼ of the same task       ▼                 └──────────────────────┤
-//!          dropped                  dropped                                    │ acknowledged
-//!                                                                              ▼
-//!   every place ── a SUBSCRIBE is made ──▶ Sent                             removed
+//!         no room          hold is over          polled               call done
+//!   add ─────────▶ Held ─────────────────▶ Ready ─────────▶ Calling ───────────────▶ Sent
+//!    │              │                      ▲ │                 │    call failed       │
+//!    │ a later one  │      room, or not    │ │ a later one     │   or disconnected    │
+//!    │ of the task: ▼        light         │ ▼                 └──────────────────────┤
+//!    │           dropped                   │ dropped                                  │ acknowledged
+//!    └─────────────────────────────────────┘                                          ▼
+//!   every place ── a SUBSCRIBE is made ──▶ Sent                                    removed
 //! ```
 //!
 //! * **Held**: may be dropped, and waits a moment for that to happen.
-//! * **Ready**: goes out with the next free call. May still be dropped.
+//! * **Ready**: goes out with the next call of its lane. May still be dropped.
 //! * **Calling**: given to the edge. From here on the agent may know it: it stays.
 //! * **Sent**: the agent may have it, and has not said so.
 //!
 //! Only an update without results is ever dropped, and only under
-//! [`UpdatePolicy::Coalesce`]. Updates of one task leave in the order they came.
+//! [`UpdatePolicy::Coalesce`]. Updates of one task leave in the order they came:
+//! they are bound to one lane as long as one of them is here. When the last of
+//! them is acknowledged, the agent has them all, and the next may take any.
+
+mod lanes;
+mod pace;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -30,9 +36,10 @@ use std::{
 
 use marmoset_proto::mesos::v1::{TaskId, TaskStatus, executor::call};
 
+use self::{lanes::Lanes, pace::Pace};
 use crate::{
-    config::UpdatePolicy,
-    ids::{CallId, UpdateId},
+    config::{Config, UpdatePolicy},
+    ids::{CallId, LaneId, UpdateId},
 };
 
 /// Position in the order of creation.
@@ -41,7 +48,9 @@ type Seq = u64;
 /// What may be dropped, and what comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// Says a state and nothing else.
+    /// Says a state that another is about to follow. Always held.
+    Passing,
+    /// Says a state and nothing else. Held where there are many.
     Light,
     /// Carries results.
     Results,
@@ -65,19 +74,25 @@ pub(crate) enum Acknowledged {
 pub(crate) struct Ledger {
     policy: UpdatePolicy,
     hold: Duration,
-    width: usize,
+    pace: Pace,
     last: Seq,
     last_call: CallId,
     entries: BTreeMap<Seq, Entry>,
     by_id: BTreeMap<UpdateId, Seq>,
-    /// Each task's updates in their order.
-    by_task: BTreeMap<TaskId, VecDeque<Seq>>,
+    by_task: BTreeMap<TaskId, Line>,
     held: BTreeSet<(Instant, Seq)>,
-    /// May name entries that are gone or were sent by a SUBSCRIBE.
-    ready: VecDeque<Seq>,
-    calls: BTreeMap<CallId, Seq>,
+    lanes: Lanes,
     /// Entries in `Sent` that are still trusted to be acknowledged.
     trusted: BTreeSet<(Instant, Seq)>,
+}
+
+/// One task's updates.
+#[derive(Debug, Default)]
+struct Line {
+    /// Where all of them go, once one is ready.
+    lane: Option<LaneId>,
+    /// In their order.
+    seqs: VecDeque<Seq>,
 }
 
 #[derive(Debug)]
@@ -91,25 +106,24 @@ struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Held { until: Instant },
-    Ready,
+    Ready { lane: LaneId },
     Calling,
     Sent { trusted: Option<Instant> },
 }
 
 impl Ledger {
-    pub(crate) fn new(policy: UpdatePolicy, hold: Duration, width: usize) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            policy,
-            hold,
-            width: width.max(1),
+            policy: config.updates,
+            hold: config.update_hold,
+            pace: Pace::new(config.update_pace),
             last: 0,
             last_call: CallId::default(),
             entries: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_task: BTreeMap::new(),
             held: BTreeSet::new(),
-            ready: VecDeque::new(),
-            calls: BTreeMap::new(),
+            lanes: Lanes::new(config.update_connections),
             trusted: BTreeSet::new(),
         }
     }
@@ -117,7 +131,7 @@ impl Ledger {
     /// Whether an update of this weight would be sent at all.
     pub(crate) fn wants(&self, weight: Weight) -> bool {
         match (self.policy, weight) {
-            (UpdatePolicy::Terminal, Weight::Light) => false,
+            (UpdatePolicy::Terminal, Weight::Passing | Weight::Light) => false,
             (UpdatePolicy::Terminal, Weight::Results | Weight::Terminal)
             | (UpdatePolicy::All | UpdatePolicy::Coalesce, _) => true,
         }
@@ -131,50 +145,47 @@ impl Ledger {
         }
         self.last += 1;
         let seq = self.last;
-        let place = match (self.policy, weight) {
-            (UpdatePolicy::Coalesce, Weight::Light) if !self.hold.is_zero() => {
-                let until = now + self.hold;
-                self.held.insert((until, seq));
-                Place::Held { until }
-            }
-            (_, Weight::Light | Weight::Results | Weight::Terminal) => {
-                self.ready.push_back(seq);
-                Place::Ready
-            }
-        };
+        let held = self.policy == UpdatePolicy::Coalesce
+            && match weight {
+                Weight::Passing => true,
+                Weight::Light => !self.pace.has_room(now),
+                Weight::Results | Weight::Terminal => false,
+            };
+        let until = now + self.hold;
         self.by_id.insert(id, seq);
-        self.by_task.entry(task).or_default().push_back(seq);
-        self.entries.insert(seq, Entry { id, status, weight, place });
+        self.by_task.entry(task).or_default().seqs.push_back(seq);
+        self.entries.insert(seq, Entry { id, status, weight, place: Place::Held { until } });
+        if held {
+            self.held.insert((until, seq));
+        } else {
+            self.make_ready(now, seq);
+        }
     }
 
-    /// Gives the next update to send, if a call is free.
-    pub(crate) fn poll_call(&mut self, now: Instant) -> Option<(CallId, TaskStatus)> {
+    /// Gives the next update to send, if its lane is free.
+    pub(crate) fn poll_call(&mut self, now: Instant) -> Option<(CallId, LaneId, TaskStatus)> {
         self.release(now);
-        if self.calls.len() >= self.width {
-            return None;
-        }
-        while let Some(seq) = self.ready.pop_front() {
-            let Some(entry) = self.entries.get_mut(&seq) else { continue };
-            if entry.place == Place::Ready {
-                entry.place = Place::Calling;
-                let call = self.last_call.next();
-                self.calls.insert(call, seq);
-                return Some((call, entry.status.clone()));
-            }
-        }
-        None
+        let entries = &self.entries;
+        let is_ready =
+            |seq| entries.get(&seq).is_some_and(|entry| matches!(entry.place, Place::Ready { .. }));
+        let (lane, seq) = self.lanes.take(is_ready)?;
+        let call = self.last_call.next();
+        self.lanes.begin(lane, call, seq);
+        let entry = self.entries.get_mut(&seq).expect("what is ready exists");
+        entry.place = Place::Calling;
+        Some((call, lane, entry.status.clone()))
     }
 
     /// The agent took the call. False if nobody waits for that any more.
     pub(crate) fn call_done(&mut self, now: Instant, call: CallId) -> bool {
-        let Some(seq) = self.calls.remove(&call) else { return false };
+        let Some(seq) = self.lanes.end(call) else { return false };
         self.mark_sent(now, seq);
         true
     }
 
     /// Nobody will hear of the calls that are on their way. Their updates stay.
     pub(crate) fn forget_calls(&mut self, now: Instant) {
-        for seq in std::mem::take(&mut self.calls).into_values() {
+        for seq in self.lanes.end_all() {
             self.mark_sent(now, seq);
         }
         // The stream is gone: no use in missing acknowledgements.
@@ -188,14 +199,16 @@ impl Ledger {
 
     /// Whether this call is on its way.
     pub(crate) fn is_calling(&self, call: CallId) -> bool {
-        self.calls.contains_key(&call)
+        self.lanes.is_calling(call)
     }
 
     /// All updates in the order of their creation, for a SUBSCRIBE: they count as sent.
     pub(crate) fn for_subscription(&mut self, now: Instant) -> Vec<call::Update> {
         self.forget_calls(now);
         self.held.clear();
-        self.ready.clear();
+        self.lanes.clear_ready();
+        // Other connections, to an agent that has them all in their order.
+        self.by_task.values_mut().for_each(|line| line.lane = None);
         self.entries
             .values_mut()
             .map(|entry| {
@@ -213,15 +226,15 @@ impl Ledger {
         }
         match self.remove(seq) {
             Weight::Terminal => Acknowledged::Last,
-            Weight::Light | Weight::Results => Acknowledged::Earlier,
+            Weight::Passing | Weight::Light | Weight::Results => Acknowledged::Earlier,
         }
     }
 
     /// Whether results of this task were handed out, or are about to be, and not acknowledged.
     pub(crate) fn has_report(&self, task: &TaskId) -> bool {
-        self.by_task
-            .get(task)
-            .is_some_and(|seqs| seqs.iter().any(|seq| self.entries[seq].weight == Weight::Results))
+        self.by_task.get(task).is_some_and(|line| {
+            line.seqs.iter().any(|seq| self.entries[seq].weight == Weight::Results)
+        })
     }
 
     /// How many updates are not acknowledged.
@@ -231,12 +244,7 @@ impl Ledger {
 
     /// Whether every update was at least handed out and its call came back.
     pub(crate) fn is_all_sent(&self) -> bool {
-        self.calls.is_empty()
-            && self.held.is_empty()
-            && !self
-                .ready
-                .iter()
-                .any(|seq| self.entries.get(seq).is_some_and(|entry| entry.place == Place::Ready))
+        self.held.is_empty() && self.lanes.is_idle()
     }
 
     /// When the first held update is released.
@@ -262,10 +270,18 @@ impl Ledger {
             && until <= now
         {
             self.held.pop_first();
-            let entry = self.entries.get_mut(&seq).expect("held updates exist");
-            entry.place = Place::Ready;
-            self.ready.push_back(seq);
+            self.make_ready(now, seq);
         }
+    }
+
+    /// Lets an update wait for the lane of its task.
+    fn make_ready(&mut self, now: Instant, seq: Seq) {
+        self.pace.spend(now);
+        let entry = self.entries.get_mut(&seq).expect("only what is here becomes ready");
+        let line = self.by_task.get_mut(&entry.status.task_id).expect("each update has a line");
+        let lane = *line.lane.get_or_insert_with(|| self.lanes.freest());
+        entry.place = Place::Ready { lane };
+        self.lanes.push(lane, seq);
     }
 
     fn mark_sent(&mut self, now: Instant, seq: Seq) {
@@ -277,14 +293,15 @@ impl Ledger {
     }
 
     fn drop_superseded(&mut self, task: &TaskId) {
-        let Some(seqs) = self.by_task.get(task) else { return };
-        let superseded = seqs
+        let Some(line) = self.by_task.get(task) else { return };
+        let superseded = line
+            .seqs
             .iter()
             .copied()
             .filter(|seq| {
                 let entry = &self.entries[seq];
-                entry.weight == Weight::Light
-                    && matches!(entry.place, Place::Held { .. } | Place::Ready)
+                matches!(entry.weight, Weight::Passing | Weight::Light)
+                    && matches!(entry.place, Place::Held { .. } | Place::Ready { .. })
             })
             .collect::<Vec<_>>();
         for seq in superseded {
@@ -298,12 +315,13 @@ impl Ledger {
         match entry.place {
             Place::Held { until } => _ = self.held.remove(&(until, seq)),
             Place::Sent { trusted: Some(at) } => _ = self.trusted.remove(&(at, seq)),
-            Place::Ready | Place::Calling | Place::Sent { trusted: None } => {}
+            Place::Ready { lane } => self.lanes.drop_one(lane),
+            Place::Calling | Place::Sent { trusted: None } => {}
         }
         let task = &entry.status.task_id;
-        if let Some(seqs) = self.by_task.get_mut(task) {
-            seqs.retain(|other| *other != seq);
-            if seqs.is_empty() {
+        if let Some(line) = self.by_task.get_mut(task) {
+            line.seqs.retain(|other| *other != seq);
+            if line.seqs.is_empty() {
                 self.by_task.remove(task);
             }
         }
@@ -311,5 +329,7 @@ impl Ledger {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

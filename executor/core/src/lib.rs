@@ -39,10 +39,11 @@ pub use crate::{
     bounds::{Bounds, Limit},
     command::CommandError,
     config::{
-        Checkpoint, Config, QueueBounds, REPORT_INTERVAL_MIN, UnknownUpdatePolicy, UpdatePolicy,
+        Checkpoint, Config, QueueBounds, REPORT_INTERVAL_MIN, UPDATE_CONNECTIONS,
+        UnknownUpdatePolicy, UpdatePace, UpdatePolicy,
     },
     core::{Core, WakeReason},
-    ids::{CallId, ConnectionId, GroupId, RunId, UpdateId},
+    ids::{CallId, ConnectionId, GroupId, LaneId, RunId, UpdateId},
     input::{Disconnection, Input, Remark, RunEvent, StartDetails},
     items::ItemsError,
     note::Note,

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Barrier, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -40,7 +40,22 @@ impl Agent {
         agent
     }
 
+    /// Answers no update before this many have come over as many connections, time and again.
+    pub(crate) fn start_gated(arguments: &[&str], connections: usize) -> Self {
+        let agent = Self::start_with(&[], arguments, Some(Arc::new(Barrier::new(connections))));
+        agent.subscription();
+        agent
+    }
+
     pub(crate) fn start_only(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+        Self::start_with(variables, arguments, None)
+    }
+
+    fn start_with(
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+        gate: Option<Arc<Barrier>>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let sandbox = tempfile::tempdir().unwrap();
@@ -69,8 +84,8 @@ impl Agent {
         thread::spawn(move || {
             for connection in listener.incoming() {
                 let Ok(connection) = connection else { return };
-                let (sender, shared) = (sender.clone(), shared.clone());
-                thread::spawn(move || serve(connection, &sender, &shared));
+                let (sender, shared, gate) = (sender.clone(), shared.clone(), gate.clone());
+                thread::spawn(move || serve(connection, &sender, &shared, gate.as_deref()));
             }
         });
         Self { sandbox, executor, calls, stream }
@@ -179,6 +194,7 @@ fn serve(
     connection: TcpStream,
     calls: &mpsc::Sender<Call>,
     stream: &Mutex<Option<TcpStream>>,
+    gate: Option<&Barrier>,
 ) -> Option<()> {
     let mut writer = connection.try_clone().ok()?;
     let mut reader = BufReader::new(connection);
@@ -215,6 +231,9 @@ fn serve(
                 *stream.lock().unwrap() = Some(writer.try_clone().ok()?);
             }
             _ => {
+                if let Some(gate) = gate {
+                    gate.wait();
+                }
                 writer.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").ok()?;
                 if let (Some(update), Some(stream)) = (&call.update, &mut *stream.lock().unwrap()) {
                     acknowledge(stream, &update.status);

@@ -75,6 +75,20 @@ fn the_states_of_a_task_that_takes_its_time() {
 }
 
 #[test]
+fn updates_of_different_tasks_do_not_wait_for_each_other() {
+    const CONNECTIONS: usize = 3;
+    let arguments = ["--updates", "terminal", "--update-connections", "3"];
+    let agent = Agent::start_gated(&arguments, CONNECTIONS);
+    let names = (0..CONNECTIONS * 2).map(|number| format!("t{number}")).collect::<BTreeSet<_>>();
+    for name in &names {
+        agent.launch(shell(name, "exit 0"));
+    }
+    // With fewer connections none would be answered, and no second one would follow the first.
+    let ended = names.iter().map(|_| agent.update().task_id.value).collect::<BTreeSet<_>>();
+    assert_eq!(ended, names);
+}
+
+#[test]
 fn the_environment_of_a_task() {
     let token = ("MESOS_EXECUTOR_AUTHENTICATION_TOKEN", "hidden");
     let agent = Agent::start(&[token], &[]);

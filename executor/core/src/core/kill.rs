@@ -46,7 +46,7 @@ impl Core {
         };
         self.waiting.remove(id);
         if first && self.killing_state {
-            self.update(now, id, Weight::Light, TaskState::TaskKilling.into());
+            self.update(now, id, Weight::Passing, TaskState::TaskKilling.into());
         }
         for run in runs {
             if let Some((owner, outcome)) =

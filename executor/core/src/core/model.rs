@@ -18,7 +18,7 @@ use crate::{Config, Input, QueueBounds, RunId, UpdatePolicy};
 
 const QUEUE: QueueBounds = QueueBounds { tasks: 6, items: 40 };
 const STARTING: usize = 3;
-const CALLS: usize = 2;
+const CALLS: usize = 3;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -34,10 +34,10 @@ enum Op {
     Started(u8),
     Refused(u8),
     Exited(u8, i32),
-    Answer,
+    Answer(u8),
     Acknowledge(u8),
     Pass(u16),
-    LoseStream { delivered: bool },
+    LoseStream { delivered: u8 },
     Accept,
     LauncherDied,
 }
@@ -55,7 +55,7 @@ impl Op {
             | Self::KillStranger
             | Self::TakeBack { .. }
             | Self::KillItems { .. }
-            | Self::Answer
+            | Self::Answer(_)
             | Self::Acknowledge(_)
             | Self::LoseStream { .. } => Some(true),
             Self::Accept => Some(false),
@@ -86,10 +86,10 @@ fn op() -> impl Strategy<Value = Op> {
         14 => any::<u8>().prop_map(Op::Started),
         1 => any::<u8>().prop_map(Op::Refused),
         14 => (any::<u8>(), wait_status).prop_map(|(run, status)| Op::Exited(run, status)),
-        8 => Just(Op::Answer),
+        8 => any::<u8>().prop_map(Op::Answer),
         8 => any::<u8>().prop_map(Op::Acknowledge),
         6 => (0_u16..400).prop_map(Op::Pass),
-        1 => any::<bool>().prop_map(|delivered| Op::LoseStream { delivered }),
+        1 => any::<u8>().prop_map(|delivered| Op::LoseStream { delivered }),
         3 => Just(Op::Accept),
         1 => Just(Op::LauncherDied),
     ]
@@ -122,7 +122,7 @@ impl Model {
             updates,
             queue: QUEUE,
             starting: STARTING,
-            calls: CALLS,
+            update_connections: CALLS,
             shutdown_grace: Duration::from_secs(3600),
             ..checkpointing()
         };
@@ -213,15 +213,18 @@ impl Model {
                     self.sim.exited(&name, wait_status);
                 }
             }
-            Op::Answer => self.answer(),
+            Op::Answer(number) => self.answer(number),
             Op::Acknowledge(number) => self.acknowledge(number),
             Op::Pass(ms) => {
                 self.sim.pass(Duration::from_millis(ms.into()));
             }
             Op::LoseStream { delivered } => {
-                if delivered {
-                    let calls = std::mem::take(&mut self.sim.calls);
-                    calls.into_iter().for_each(|(_, status)| self.arrive(&status));
+                // Each lane has one call, and either it came through or not.
+                let calls = std::mem::take(&mut self.sim.calls);
+                for (_, (_, status)) in
+                    calls.into_iter().enumerate().filter(|(at, _)| delivered >> at & 1 == 1)
+                {
+                    self.arrive(&status);
                 }
                 self.sim.unacknowledged.clear();
                 self.sim.lose_stream();
@@ -272,10 +275,12 @@ impl Model {
         self.subscribed = true;
     }
 
-    fn answer(&mut self) {
-        if let Some((_, status)) = self.sim.calls.front().cloned() {
+    /// Answers any of the calls: no connection waits for another.
+    fn answer(&mut self, number: u8) {
+        let at = usize::from(number) % self.sim.calls.len().max(1);
+        if let Some((_, status)) = self.sim.calls.get(at).cloned() {
             self.arrive(&status);
-            self.sim.answer();
+            self.sim.answer_one(at);
         }
     }
 
@@ -311,6 +316,7 @@ impl Model {
         if let Some(last) = seen.last() {
             assert!(!last.state().is_terminal(), "something follows the end: {status:?}");
             assert!(last.timestamp <= status.timestamp, "out of order: {last:?} {status:?}");
+            assert!(rank(last) <= rank(status), "out of order: {last:?} {status:?}");
         }
         if self.policy == UpdatePolicy::Terminal {
             assert!(status.state().is_terminal() || status.data.is_some());
@@ -353,7 +359,7 @@ impl Model {
                 self.sim.exited(&name, 0);
             }
             while !self.sim.calls.is_empty() {
-                self.answer();
+                self.answer(0);
             }
             while !self.sim.unacknowledged.is_empty() {
                 self.acknowledge(0);
@@ -390,6 +396,16 @@ impl Model {
         indices.sort_unstable();
         let all = (0..given.items).collect::<Vec<_>>();
         assert_eq!(indices, all, "`{name}`, batch: {}", given.is_batch);
+    }
+}
+
+/// States of one task never go back.
+fn rank(status: &TaskStatus) -> u8 {
+    match status.state() {
+        TaskState::TaskStarting => 0,
+        // Results arrive with RUNNING, also after KILLING.
+        TaskState::TaskRunning | TaskState::TaskKilling => 1,
+        _ => 2,
     }
 }
 

@@ -19,8 +19,8 @@ use marmoset_proto::{
 use prost::Message as _;
 
 use crate::{
-    Action, CallId, Checkpoint, Config, ConnectionId, Core, Disconnection, Input, Note, Now,
-    RunEvent, RunId, Signal, WallTime,
+    Action, CallId, Checkpoint, Config, ConnectionId, Core, Disconnection, Input, LaneId, Note,
+    Now, RunEvent, RunId, Signal, WallTime,
 };
 
 /// Wall clock at the start of a simulation.
@@ -37,6 +37,8 @@ pub(super) struct Sim {
     pub(super) subscribe: Option<Call>,
     /// Calls that were not answered.
     pub(super) calls: VecDeque<(CallId, TaskStatus)>,
+    /// Which lane each of them is in.
+    lanes: BTreeMap<LaneId, CallId>,
     /// Updates that the agent got and has not acknowledged.
     pub(super) unacknowledged: VecDeque<TaskStatus>,
     /// Runs that the runtime got, by task.
@@ -103,6 +105,7 @@ impl Sim {
             connection: None,
             subscribe: None,
             calls: VecDeque::new(),
+            lanes: BTreeMap::new(),
             unacknowledged: VecDeque::new(),
             runs: BTreeMap::new(),
             signals: Vec::new(),
@@ -215,7 +218,13 @@ impl Sim {
 
     /// Answers the oldest call with 202.
     pub(super) fn answer(&mut self) -> bool {
-        let Some((call, status)) = self.calls.pop_front() else { return false };
+        self.answer_one(0)
+    }
+
+    /// Answers one of those calls: they are in different lanes.
+    pub(super) fn answer_one(&mut self, at: usize) -> bool {
+        let Some((call, status)) = self.calls.remove(at) else { return false };
+        self.lanes.retain(|_, other| *other != call);
         self.unacknowledged.push_back(status);
         self.input(Input::CallDone(call));
         true
@@ -277,7 +286,9 @@ impl Sim {
                     self.subscribe = Some(*call);
                 }
                 Action::Disconnect => self.connection = None,
-                Action::Update(call, body) => {
+                Action::Update(call, lane, body) => {
+                    let twin = self.lanes.insert(lane, call);
+                    assert!(twin.is_none_or(|twin| !self.calls.iter().any(|(id, _)| *id == twin)));
                     let status = body.update.expect("an UPDATE").status;
                     self.calls.push_back((call, status));
                 }
@@ -310,7 +321,7 @@ impl Sim {
                 text
             }
             Action::Disconnect => "disconnect".to_string(),
-            Action::Update(_, call) => {
+            Action::Update(_, _, call) => {
                 let status = &call.update.as_ref().expect("an UPDATE").status;
                 format!("UPDATE {}", self.show_status(status))
             }

@@ -107,7 +107,7 @@ impl Core {
             None => {
                 self.active += 1;
                 self.waiting.insert(id.clone());
-                self.update(now, &id, Weight::Light, TaskState::TaskStarting.into());
+                self.update(now, &id, Weight::Passing, TaskState::TaskStarting.into());
                 self.settle(now, &id);
             }
             Some(Refusal { state, message }) => {

@@ -8,7 +8,7 @@ use marmoset_proto::mesos::v1::{
 };
 
 use super::sim::{Sim, batch, checkpointing, config, event, single, task};
-use crate::{Config, Disconnection, Exit, Input, QueueBounds, Signal, UpdatePolicy};
+use crate::{Config, Disconnection, Exit, Input, QueueBounds, Signal, UpdatePace, UpdatePolicy};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -19,7 +19,8 @@ fn every_policy_tells_what_it_says() {
         (UpdatePolicy::Coalesce, vec!["finished"]),
         (UpdatePolicy::Terminal, vec!["finished"]),
     ] {
-        let mut sim = Sim::subscribed(Config { updates, ..config() });
+        let update_pace = UpdatePace { burst: 0, ..UpdatePace::default() };
+        let mut sim = Sim::subscribed(Config { updates, update_pace, ..config() });
         sim.launch(single("t"));
         sim.started("t");
         sim.exited("t", 0);
@@ -105,7 +106,7 @@ fn bad_ids_run_nothing() {
         sim.launch(single(id));
     }
     assert_eq!(sim.spawned.len(), 0);
-    assert_eq!(sim.log.matches("REASON_TASK_INVALID").count(), 2, "{}", sim.log);
+    assert_eq!(sim.log.matches("REASON_TASK_INVALID").count(), 3, "{}", sim.log);
     sim.flush();
     assert_eq!(sim.core.tasks(), 0);
 }
@@ -148,6 +149,7 @@ fn the_first_cause_of_an_end_is_told() {
     sim.pass(S);
     sim.kill("t", None);
     sim.exited("t", 15);
+    sim.flush();
     assert!(sim.log.contains("t failed `Command terminated with signal Terminated` REASON_MAX_COMPLETION_TIME_REACHED"), "{}", sim.log);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use marmoset_proto::mesos::v1::{CommandInfo, DurationInfo, TaskInfo};
 
 use super::sim::{Sim, batch, checkpointing, config, single, task};
-use crate::{Disconnection, Input};
+use crate::{Config, Disconnection, Input, UpdatePace};
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
@@ -28,8 +28,34 @@ fn run_for(sim: &mut Sim, tasks: &[&str], time: Duration) {
 }
 
 #[test]
-fn a_short_task_costs_one_update_and_a_long_one_three() {
+fn a_start_is_told_at_once_while_little_is_said() {
     let mut sim = Sim::subscribed(config());
+    sim.launch(single("short"));
+    sim.started("short");
+    sim.flush();
+    sim.pass(2 * MS);
+    sim.exited("short", 0);
+    sim.flush();
+    for number in 0..5 {
+        let name = format!("flood-{number}");
+        sim.launch(single(&name));
+        sim.started(&name);
+        sim.flush();
+        sim.pass(2 * MS);
+        sim.exited(&name, 0);
+        sim.flush();
+    }
+    sim.pass(S);
+    sim.launch(single("later"));
+    sim.started("later");
+    insta::assert_snapshot!(sim.log);
+}
+
+#[test]
+fn a_short_task_costs_one_update_and_a_long_one_three() {
+    // As under load.
+    let update_pace = UpdatePace { burst: 0, ..UpdatePace::default() };
+    let mut sim = Sim::subscribed(Config { update_pace, ..config() });
     sim.launch(single("short"));
     sim.started("short");
     sim.pass(2 * MS);

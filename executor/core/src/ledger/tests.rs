@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use marmoset_proto::mesos::v1::{TaskId, TaskState, TaskStatus};
 
 use super::*;
-use crate::random::Random;
+use crate::{config::UpdatePace, random::Random};
 
 const HOLD: Duration = Duration::from_millis(20);
 
@@ -15,8 +15,18 @@ struct Bench {
 
 impl Bench {
     fn new(policy: UpdatePolicy) -> Self {
-        let hold = if policy == UpdatePolicy::Coalesce { HOLD } else { Duration::ZERO };
-        let ledger = Ledger::new(policy, hold, 2);
+        Self::with(policy, UpdatePace { interval: HOLD, burst: 0 })
+    }
+
+    /// Two connections.
+    fn with(updates: UpdatePolicy, update_pace: UpdatePace) -> Self {
+        let ledger = Ledger::new(&Config {
+            updates,
+            update_hold: HOLD,
+            update_pace,
+            update_connections: 2,
+            ..Config::new("framework".into(), "executor".into(), [1; 32])
+        });
         Self { ledger, random: Random::new([1; 32]), now: Instant::now() }
     }
 
@@ -37,7 +47,7 @@ impl Bench {
     /// Sends and answers all that is ready; names what was sent.
     fn flush(&mut self) -> Vec<String> {
         let mut sent = Vec::new();
-        while let Some((call, status)) = self.ledger.poll_call(self.now) {
+        while let Some((call, _, status)) = self.ledger.poll_call(self.now) {
             sent.push(format!("{} {}", status.task_id, status.state().short_name()));
             assert!(self.ledger.call_done(self.now, call));
         }
@@ -66,7 +76,7 @@ fn policies() {
 #[test]
 fn a_held_update_goes_out_when_nothing_replaces_it() {
     let mut bench = Bench::new(Coalesce);
-    bench.add("t", TaskStarting, Weight::Light);
+    bench.add("t", TaskStarting, Weight::Passing);
     assert_eq!(bench.ledger.next_release(), Some(bench.now + HOLD));
     assert_eq!(bench.flush(), [""; 0]);
     bench.now += HOLD;
@@ -89,22 +99,78 @@ fn results_are_never_dropped() {
 }
 
 #[test]
-fn calls_are_bounded() {
+fn light_updates_go_at_once_while_there_are_few() {
+    let mut bench = Bench::with(Coalesce, UpdatePace { interval: HOLD, burst: 3 });
+    bench.add("a", TaskStarting, Weight::Passing);
+    assert_eq!(bench.flush(), [""; 0]);
+    bench.add("a", TaskRunning, Weight::Light);
+    assert_eq!(bench.flush(), ["a running"]);
+    bench.add("a", TaskFinished, Weight::Terminal);
+    bench.add("b", TaskRunning, Weight::Light);
+    bench.add("c", TaskRunning, Weight::Light);
+    assert_eq!(bench.flush(), ["a finished", "b running"]);
+    bench.add("c", TaskFinished, Weight::Terminal);
+    assert_eq!(bench.flush(), ["c finished"]);
+    bench.now += HOLD * 2;
+    bench.add("d", TaskRunning, Weight::Light);
+    assert_eq!(bench.flush(), ["d running"]);
+}
+
+#[test]
+fn a_flood_of_short_tasks_costs_one_update_each() {
+    let mut bench = Bench::with(Coalesce, UpdatePace::default());
+    let mut sent = Vec::new();
+    for number in 0..2000 {
+        let name = format!("t{number}");
+        bench.add(&name, TaskStarting, Weight::Passing);
+        bench.add(&name, TaskRunning, Weight::Light);
+        sent.extend(bench.flush());
+        bench.now += Duration::from_millis(2);
+        bench.add(&name, TaskFinished, Weight::Terminal);
+        sent.extend(bench.flush());
+    }
+    let running = sent.iter().filter(|line| line.ends_with("running")).count();
+    assert_eq!(sent.len() - running, 2000);
+    assert!((1..20).contains(&running), "{running}");
+}
+
+#[test]
+fn each_lane_has_one_call_and_each_task_one_lane() {
     let mut bench = Bench::new(All);
     for state in [TaskStarting, TaskRunning] {
         bench.add("a", state, Weight::Light);
+        bench.add("b", state, Weight::Light);
     }
-    bench.add("a", TaskFinished, Weight::Terminal);
-    let (first, _) = bench.ledger.poll_call(bench.now).unwrap();
-    let (second, _) = bench.ledger.poll_call(bench.now).unwrap();
+    let (first, lane_a, status_a) = bench.ledger.poll_call(bench.now).unwrap();
+    let (second, lane_b, status_b) = bench.ledger.poll_call(bench.now).unwrap();
+    assert_eq!((status_a.task_id.as_str(), status_b.task_id.as_str()), ("a", "b"));
+    assert_eq!((lane_a, lane_b), (LaneId(0), LaneId(1)));
     assert!(bench.ledger.poll_call(bench.now).is_none());
     assert!(bench.ledger.is_calling(first) && bench.ledger.is_calling(second));
+    // The second lane is free; what waits belongs to it as well as to the other.
+    assert!(bench.ledger.call_done(bench.now, second));
+    assert!(!bench.ledger.call_done(bench.now, second));
+    let (third, lane, status) = bench.ledger.poll_call(bench.now).unwrap();
+    assert_eq!((lane, status.task_id.as_str()), (lane_b, "b"));
+    assert!(bench.ledger.poll_call(bench.now).is_none());
+    assert!(bench.ledger.call_done(bench.now, third));
+    assert!(bench.ledger.poll_call(bench.now).is_none());
     assert!(bench.ledger.call_done(bench.now, first));
-    assert!(!bench.ledger.call_done(bench.now, first));
-    assert_eq!(bench.flush(), ["a finished"]);
     assert!(!bench.ledger.is_all_sent());
-    bench.ledger.call_done(bench.now, second);
+    assert_eq!(bench.flush(), ["a running"]);
     assert!(bench.ledger.is_all_sent());
+}
+
+#[test]
+fn one_lane_is_enough_where_little_is_said() {
+    let mut bench = Bench::new(All);
+    for number in 0..10 {
+        let id = bench.add(&format!("t{number}"), TaskFinished, Weight::Terminal);
+        let (call, lane, status) = bench.ledger.poll_call(bench.now).unwrap();
+        assert_eq!(lane, LaneId(0));
+        assert!(bench.ledger.call_done(bench.now, call));
+        assert_eq!(bench.ledger.acknowledge(&status.task_id, id), Acknowledged::Last);
+    }
 }
 
 #[test]
@@ -124,7 +190,7 @@ fn acknowledgements_match_task_and_uuid() {
 fn an_acknowledgement_may_overtake_the_answer_to_its_call() {
     let mut bench = Bench::new(All);
     let id = bench.add("t", TaskFinished, Weight::Terminal);
-    let (call, _) = bench.ledger.poll_call(bench.now).unwrap();
+    let (call, ..) = bench.ledger.poll_call(bench.now).unwrap();
     assert_eq!(bench.ledger.acknowledge(&"t".into(), id), Acknowledged::Last);
     assert!(bench.ledger.call_done(bench.now, call));
     assert_eq!(bench.ledger.oldest_sent(), None);
@@ -134,7 +200,7 @@ fn an_acknowledgement_may_overtake_the_answer_to_its_call() {
 fn a_subscription_repeats_everything_in_order_and_unchanged() {
     let mut bench = Bench::new(Coalesce);
     let first = bench.add("a", TaskRunning, Weight::Results);
-    let (_, sent) = bench.ledger.poll_call(bench.now).unwrap();
+    let (.., sent) = bench.ledger.poll_call(bench.now).unwrap();
     bench.add("b", TaskStarting, Weight::Light);
     bench.add("a", TaskFinished, Weight::Terminal);
     let updates = bench.ledger.for_subscription(bench.now);
