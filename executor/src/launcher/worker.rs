@@ -51,12 +51,15 @@ const RETRY_FIRST: Duration = Duration::from_millis(5);
 const RETRIES: u32 = 6;
 
 /// How long a report may wait for company while there is something to start, and
-/// that of a start for the report of its end while runs are short.
+/// that of a start for the report of its end while there are many short runs.
 ///
 /// Each delivery wakes the executor, which costs more than all else it does for a run.
 const REPORT_DELAY: Duration = Duration::from_millis(1);
 
-/// Runs are short if one has ended this recently.
+/// There are many short runs if this many have ended within [`RECENT`].
+const MANY: usize = 4;
+
+/// What counts as a moment.
 const RECENT: Duration = Duration::from_millis(10);
 
 /// How often the members of a session are looked for when they are killed: they may
@@ -101,7 +104,7 @@ pub(super) fn run(setup: Setup) -> io::Result<End> {
         blocked: false,
         unsent_since: None,
         unsent_end: false,
-        last_end: None,
+        ends: VecDeque::with_capacity(MANY),
         queue: VecDeque::new(),
         later: VecDeque::new(),
         live: Live::default(),
@@ -131,7 +134,8 @@ struct Worker {
     unsent_since: Option<Instant>,
     /// Some of what is unsent is more than a start.
     unsent_end: bool,
-    last_end: Option<Instant>,
+    /// When the last of the runs have ended, at most [`MANY`].
+    ends: VecDeque<Instant>,
     queue: VecDeque<Queued>,
     later: VecDeque<(Instant, Queued)>,
     live: Live,
@@ -180,7 +184,8 @@ impl Worker {
     /// When the reports are to be sent.
     fn flush_at(&self) -> Option<Instant> {
         let since = self.unsent_since?;
-        let busy = self.last_end.is_some_and(|end| end.elapsed() < RECENT);
+        let busy =
+            self.ends.len() == MANY && self.ends.front().is_some_and(|end| end.elapsed() < RECENT);
         let wait = !self.queue.is_empty() || (busy && !self.unsent_end);
         Some(if wait { since + REPORT_DELAY } else { since })
     }
@@ -281,7 +286,10 @@ impl Worker {
             // nor, in this moment, when it has none: numbers are handed out in turn.
             sys::kill(-pid, libc::SIGKILL);
             let now = Instant::now();
-            self.last_end = Some(now);
+            if self.ends.len() == MANY {
+                self.ends.pop_front();
+            }
+            self.ends.push_back(now);
             self.leftovers.run_ended(pid, now);
             let (stdout_bytes, stderr_bytes) = run.output_bytes();
             self.report(&Report::Exited {
