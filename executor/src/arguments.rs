@@ -5,7 +5,7 @@ use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 use clap::Parser;
 use marmoset_executor_core::{QueueBounds, REPORT_INTERVAL_MIN, UpdatePolicy};
 use marmoset_http::Encoding;
-use marmoset_proto::duration;
+use marmoset_proto::{duration, marmoset::v1::output::Target, output};
 use tracing_subscriber::EnvFilter;
 
 /// Runs tasks for a Mesos agent.
@@ -52,6 +52,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PROCESSES")]
     pub(crate) launcher_workers: Option<NonZeroUsize>,
 
+    /// Where stdout of tasks goes that do not say so: `file` (in the task's folder), `null`, or
+    /// `inherit` (this executor's own)
+    #[arg(long, value_name = "TARGET", default_value = "file", value_parser = target)]
+    pub(crate) stdout: Target,
+
+    /// Where stderr of tasks goes that do not say so: `file`, `null` or `inherit`
+    #[arg(long, value_name = "TARGET", default_value = "file", value_parser = target)]
+    pub(crate) stderr: Target,
+
     /// What is logged to stderr: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
     /// `info,marmoset_http=debug`
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
@@ -80,6 +89,10 @@ fn connections(text: &str) -> Result<NonZeroUsize, String> {
     let wrong = || format!("`{text}` is no number from 1 to {CONNECTIONS_MAX}");
     let count = text.parse::<NonZeroUsize>().map_err(|_| wrong())?;
     if count.get() > CONNECTIONS_MAX { Err(wrong()) } else { Ok(count) }
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    output::target(text).map_err(|error| error.to_string())
 }
 
 fn report_interval(text: &str) -> Result<Duration, String> {
@@ -133,6 +146,7 @@ mod tests {
             (["--update-connections", "65"], "`65` is no number from 1 to 64"),
             (["--kill-grace", "5"], "'--kill-grace <DURATION>'"),
             (["--queue", "many"], "--queue"),
+            (["--stdout", "void"], "none of `file`, `null`, `inherit`"),
             (["--encoding", "xml"], "none of `protobuf`, `json`"),
             (["--log", "a=b=c"], "--log"),
         ] {

@@ -19,6 +19,7 @@ mod environment;
 pub mod floor;
 pub mod launcher;
 mod notes;
+mod output;
 mod runtime;
 mod start;
 

@@ -16,6 +16,7 @@ use crate::{
     dispatcher::{Dispatcher, End},
     environment::Environment,
     launcher,
+    output::OutputDefaults,
     runtime::{ProcessConfig, ProcessRuntime},
 };
 
@@ -87,6 +88,7 @@ fn serve(
             workers: arguments.launcher_workers,
             sandbox: environment.sandbox.clone(),
             inherited: environment.inherited.clone(),
+            output: OutputDefaults { stdout: arguments.stdout, stderr: arguments.stderr },
         })
         .context("cannot start the launcher")?;
         let core = core(&arguments, &environment);

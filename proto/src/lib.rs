@@ -9,6 +9,7 @@ pub mod duration;
 mod ids;
 pub mod item;
 pub mod json;
+pub mod output;
 pub mod placeholder;
 pub mod recordio;
 pub mod resources;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use marmoset_proto::marmoset::v1::output::Target;
 
 use super::values;
 
@@ -102,8 +103,17 @@ pub(crate) struct RunArgs {
     pub(crate) shell: bool,
 
     /// Collect what the tasks print: DIR/<index>.out and DIR/<index>.err, where not empty
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Where the tasks' stdout goes: `file` in the task's folder, `null`, or `inherit` the executor's
+    /// own file [default: what the executor is told, `file`]
+    #[arg(long, value_name = "TARGET", value_parser = values::target, help_heading = "Output")]
+    pub(crate) stdout: Option<Target>,
+
+    /// The same for stderr
+    #[arg(long, value_name = "TARGET", value_parser = values::target, help_heading = "Output")]
+    pub(crate) stderr: Option<Target>,
 
     /// Print one JSON object instead of the summary
     #[arg(long)]
@@ -159,6 +169,15 @@ impl RunArgs {
         if self.count.is_some() && self.each_line.is_some() {
             return Err("`--count` and `--each-line` exclude each other: the number of lines is \
                         the number of tasks; leave one out"
+                .to_owned());
+        }
+        if self.output.is_some()
+            && [self.stdout, self.stderr]
+                .iter()
+                .all(|target| target.is_some_and(|target| target != Target::File))
+        {
+            return Err("`--output` has nothing to collect: `--stdout` and `--stderr` both keep \
+                        the tasks' output out of files; leave one of the three out"
                 .to_owned());
         }
         match (&self.principal, &self.secret_file) {

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use marmoset_proto::{marmoset::v1::output::Target, output};
+
 use super::Batch;
 
 /// A number of tasks.
@@ -82,6 +84,11 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
         return Err("is too long: 292 years are the most".to_owned());
     }
     Ok(span)
+}
+
+/// Where a stream of the tasks goes.
+pub(super) fn target(text: &str) -> Result<Target, String> {
+    output::target(text).map_err(|error| error.to_string())
 }
 
 /// One variable of a task's environment.

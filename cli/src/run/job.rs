@@ -5,6 +5,7 @@
 use std::num::NonZeroU64;
 
 use marmoset_proto::{
+    marmoset::v1::Output,
     mesos::v1::{CommandInfo, Environment, environment},
     resources::{Millis, Need},
 };
@@ -36,6 +37,11 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
         retries: args.retries,
         lost_retries: LOST_RETRIES,
         timeout: args.timeout,
+        output: Output {
+            stdout: args.stdout.map(Into::into),
+            stderr: args.stderr.map(Into::into),
+            ..Output::default()
+        },
         ..JobSpec::new(name(&args.command[0]), command(args), items)
     };
     Job { spec, output: args.output.clone() }

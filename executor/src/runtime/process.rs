@@ -20,7 +20,10 @@ use super::{
     Runtime, RuntimeEvent,
     template::{MARK, Templates},
 };
-use crate::launcher::{self, Launcher, LauncherConfig, LauncherEvent, Report, Scope, Step};
+use crate::{
+    launcher::{self, Launcher, LauncherConfig, LauncherEvent, Report, Scope, Step},
+    output::OutputDefaults,
+};
 
 /// Deaths in a row, without anything having been started, after which there is no use in another.
 const DEATHS_MAX: u32 = 3;
@@ -39,6 +42,8 @@ pub(crate) struct ProcessConfig {
     pub(crate) sandbox: PathBuf,
     /// The environment that tasks inherit.
     pub(crate) inherited: BTreeMap<OsString, OsString>,
+    /// Where the output goes of tasks that do not say so.
+    pub(crate) output: OutputDefaults,
 }
 
 /// Subprocesses.
@@ -82,7 +87,7 @@ impl ProcessRuntime {
             config: launcher,
             launcher: started,
             events,
-            templates: Templates::new(config.sandbox, config.inherited),
+            templates: Templates::new(config.sandbox, config.inherited, config.output),
             spawns: Vec::new(),
             signals: Vec::new(),
             refused: Vec::new(),

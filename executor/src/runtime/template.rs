@@ -6,21 +6,27 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    ffi::{CString, OsStr, OsString},
+    ffi::{CStr, CString, OsStr, OsString},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use marmoset_executor_core::{Spawn, Template};
-use marmoset_proto::{marmoset::v1::Item, placeholder};
+use marmoset_proto::{
+    marmoset::v1::{Item, output::Target},
+    placeholder,
+};
 use nix::unistd::geteuid;
 
 use super::{
     path::{self, PathError, Programs, c_string},
     users::{self, UserError},
 };
-use crate::launcher::{self, Output, User};
+use crate::{
+    launcher::{self, Output, User},
+    output::{OutputDefaults, Targets},
+};
 
 /// Marks every process of a run: no other run anywhere has the same value.
 pub(super) const MARK: &str = "MARMOSET_RUN";
@@ -45,6 +51,7 @@ pub(super) enum Unusable {
 pub(super) struct Templates {
     sandbox: PathBuf,
     inherited: BTreeMap<OsString, OsString>,
+    output: OutputDefaults,
     /// Different in every executor.
     mark: String,
     programs: Programs,
@@ -58,15 +65,20 @@ struct Prepared {
     environment: Arc<[CString]>,
     path: OsString,
     user: Option<User>,
+    targets: Targets,
     /// The command says where the sandbox is.
     own_sandbox: bool,
 }
 
 impl Templates {
-    pub(super) fn new(sandbox: PathBuf, inherited: BTreeMap<OsString, OsString>) -> Self {
+    pub(super) fn new(
+        sandbox: PathBuf,
+        inherited: BTreeMap<OsString, OsString>,
+        output: OutputDefaults,
+    ) -> Self {
         let mark = uuid::Uuid::new_v4().simple().to_string();
         let (programs, prepared) = (Programs::default(), VecDeque::new());
-        Self { sandbox, inherited, mark, programs, prepared }
+        Self { sandbox, inherited, output, mark, programs, prepared }
     }
 
     /// Makes the request for one run.
@@ -92,8 +104,8 @@ impl Templates {
             env,
             cwd: c_string(folder.into_os_string().into_vec()),
             create_cwd: true,
-            stdout: Output::File(c"stdout".to_owned()),
-            stderr: Output::File(c"stderr".to_owned()),
+            stdout: output(prepared.targets.stdout, c"stdout"),
+            stderr: output(prepared.targets.stderr, c"stderr"),
             user: prepared.user,
             ..launcher::Spawn::new(spawn.run, program)
         })
@@ -167,6 +179,7 @@ impl Templates {
             environment: all.iter().map(|(name, value)| variable(name, value)).collect(),
             path: all.get(OsStr::new("PATH")).cloned().unwrap_or_default(),
             user: user(template)?,
+            targets: self.output.targets(&template.options.output),
             own_sandbox: all.contains_key(OsStr::new("MESOS_SANDBOX")),
         })
     }
@@ -177,6 +190,14 @@ fn user(template: &Template) -> Result<Option<User>, UserError> {
     let Some(name) = &template.command.user else { return Ok(None) };
     let user = users::find(name)?;
     Ok(Some(user).filter(|user| user.uid != geteuid().as_raw()))
+}
+
+fn output(target: Target, file: &CStr) -> Output {
+    match target {
+        Target::File => Output::File(file.to_owned()),
+        Target::Null => Output::Null,
+        Target::Inherit => Output::Inherit,
+    }
 }
 
 fn is_port_variable(name: &OsStr) -> bool {
@@ -225,7 +246,7 @@ mod tests {
     fn templates() -> Templates {
         let inherited = [("PATH", "/bin"), ("A", "1"), ("MESOS_SANDBOX", "/s"), ("PORT9", "1")];
         let inherited = inherited.map(|(name, value)| (name.into(), value.into()));
-        Templates::new("/s".into(), inherited.into())
+        Templates::new("/s".into(), inherited.into(), OutputDefaults::default())
     }
 
     fn texts(strings: &[CString]) -> Vec<&str> {

@@ -6,6 +6,7 @@
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use marmoset_proto::{
+    marmoset::v1::Output,
     mesos::v1::{CommandInfo, ContainerInfo, Labels},
     resources::{Millis, Need},
 };
@@ -41,6 +42,8 @@ pub struct JobSpec {
     pub kill_grace: Option<Duration>,
     /// Container of each item, for runtimes that use one.
     pub container: Option<ContainerInfo>,
+    /// Where output goes, as far as it is not left to the executor.
+    pub output: Output,
     /// Labels of the Mesos tasks.
     pub labels: Option<Labels>,
 }
@@ -62,6 +65,7 @@ impl JobSpec {
             timeout: None,
             kill_grace: None,
             container: None,
+            output: Output::default(),
             labels: None,
         }
     }

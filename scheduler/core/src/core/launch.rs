@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use marmoset_proto::{
     item,
-    marmoset::v1::{Batch, IndexRange, Item, TaskSpec},
+    marmoset::v1::{Batch, IndexRange, Item, Output, TaskSpec},
     mesos::v1::{KillPolicy, TaskId, TaskInfo, scheduler::call},
 };
 use prost::Message;
@@ -177,11 +177,13 @@ fn payload(spec: &JobSpec, book: &Book, items: &Indices, width: u64) -> TaskSpec
         attempt: Some(book.attempt(index)).filter(|attempt| *attempt > 0),
     };
     let runtime = spec.runtime.clone();
+    let output = Some(spec.output.clone()).filter(|output| *output != Output::default());
     if items.len() == 1 {
         return TaskSpec {
             runtime,
             command: Some(spec.command.clone()),
             item: items.iter().next().map(whole),
+            output,
             ..TaskSpec::default()
         };
     }
@@ -211,5 +213,5 @@ fn payload(spec: &JobSpec, book: &Book, items: &Indices, width: u64) -> TaskSpec
             }
         }
     }
-    TaskSpec { runtime, batch: Some(batch), ..TaskSpec::default() }
+    TaskSpec { runtime, batch: Some(batch), output, ..TaskSpec::default() }
 }
