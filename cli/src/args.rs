@@ -11,7 +11,7 @@ pub(crate) mod values;
 use clap::{Parser, Subcommand};
 
 pub(crate) use bench::{BenchArgs, BenchCommand, SpawnArgs};
-pub(crate) use mini::MiniArgs;
+pub(crate) use mini::{Containerizer, MiniArgs};
 pub(crate) use run::{Batch, Keep, RunArgs};
 
 /// Many short tasks on Apache Mesos, through one resident executor per agent.

@@ -6,12 +6,13 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
 use marmoset_mini::{
-    AgentConfig, AgentTimers, Cluster, ClusterConfig, Credential, MasterConfig, MasterTimers,
+    AgentConfig, AgentTimers, Cluster, ClusterConfig, Credential, DockerConfig, MasterConfig,
+    MasterTimers,
 };
 use serde_json::json;
 
 use crate::{
-    args::MiniArgs,
+    args::{Containerizer, MiniArgs},
     exit::{Ending, UsageError},
     folder::Temporary,
     interrupt::Interrupts,
@@ -40,7 +41,7 @@ async fn serve(args: &MiniArgs, config: ClusterConfig) -> anyhow::Result<Ending>
     let cluster = Cluster::start(config).await.map_err(|error| {
         anyhow::Error::new(error).context(
             "cannot start the cluster: check `--port` (0 takes a free one), `--ip`, \
-             `--resources`, `--attributes` and `--work-dir`",
+             `--resources`, `--attributes`, `--work-dir` and `--containerizers`",
         )
     })?;
     tell(args, &hostname, &cluster);
@@ -137,6 +138,8 @@ fn config(args: &MiniArgs, work_dir: &std::path::Path) -> anyhow::Result<Cluster
             work_dir: work_dir.join(format!("agent-{number}")),
             timers: agent.clone(),
             command_executor: command_executor.clone(),
+            containerizers: containerizers(args),
+            docker: docker(args),
             ..AgentConfig::default()
         })
         .collect();
@@ -151,6 +154,23 @@ fn config(args: &MiniArgs, work_dir: &std::path::Path) -> anyhow::Result<Cluster
         },
         agents,
     })
+}
+
+fn containerizers(args: &MiniArgs) -> Vec<marmoset_mini::Containerizer> {
+    let of = |containerizer: &Containerizer| match containerizer {
+        Containerizer::Mesos => marmoset_mini::Containerizer::Mesos,
+        Containerizer::Docker => marmoset_mini::Containerizer::Docker,
+    };
+    args.containerizers.iter().map(of).collect()
+}
+
+fn docker(args: &MiniArgs) -> DockerConfig {
+    DockerConfig {
+        program: args.docker.clone(),
+        socket: args.docker_socket.clone(),
+        kill_orphans: args.docker_kill_orphans,
+        ..DockerConfig::default()
+    }
 }
 
 fn credentials(args: &MiniArgs) -> Result<Option<Vec<Credential>>, UsageError> {

@@ -18,7 +18,8 @@
 //!                  └───────┘
 //! ```
 //!
-//! Left out on purpose: executor authentication tokens, cgroups, the Docker
+//! Left out on purpose: executor authentication tokens, cgroups (a container in
+//! Docker keeps the limits it was started with), images for the Mesos
 //! containerizer, nested containers (so no default executor), garbage
 //! collection of sandboxes, and a `meta` directory: what an emulated restart of
 //! the agent recovers stays in memory, so nothing survives the real end of the
@@ -39,6 +40,7 @@ mod updates;
 mod view;
 
 use std::{
+    collections::BTreeSet,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -87,6 +89,12 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// `AgentConfig::containerizers` has the Docker one, and there is no engine.
+    #[error(
+        "the Docker containerizer cannot be used: {0} (start the engine, name its socket and the \
+         `docker` command, or leave `docker` out of `containerizers`)"
+    )]
+    Docker(String),
 }
 
 /// A running agent. Dropping it kills its executors.
@@ -133,7 +141,13 @@ pub async fn start(
             longest: config.timers.update_retry_max,
         },
         command_executor: config.command_executor,
+        containerizers: config.containerizers,
+        docker: config.docker,
     };
+    // No agent of this program recovers anything: whatever is there is an orphan.
+    launch::sweep(&settings.containerizers, &settings.docker, &BTreeSet::new())
+        .await
+        .map_err(|error| StartError::Docker(error.to_string()))?;
     let (orders, orders_in) = mpsc::channel(8);
     let (requests, requests_in) = mpsc::channel(REQUESTS);
     let (facts, facts_in) = mpsc::unbounded_channel();

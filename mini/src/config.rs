@@ -137,6 +137,56 @@ pub struct AgentConfig {
     pub timers: AgentTimers,
     /// The built-in command executor: a process started for each task that carries a command.
     pub command_executor: CommandLine,
+    /// `--containerizers`: tried in this order.
+    pub containerizers: Vec<Containerizer>,
+    /// What the Docker containerizer is told.
+    pub docker: DockerConfig,
+}
+
+/// Where executors and tasks are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Containerizer {
+    /// Processes of the host.
+    Mesos,
+    /// Containers of a Docker engine, for whoever asks for one of type DOCKER.
+    Docker,
+}
+
+impl std::fmt::Display for Containerizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mesos => "mesos",
+            Self::Docker => "docker",
+        })
+    }
+}
+
+/// Flags of the Docker containerizer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerConfig {
+    /// `--docker`: the command line tool.
+    pub program: PathBuf,
+    /// `--docker_socket`: where the engine listens.
+    pub socket: PathBuf,
+    /// `--docker_stop_timeout`: from SIGTERM to SIGKILL when a container is destroyed.
+    pub stop_timeout: Duration,
+    /// `--docker_remove_delay`: how long a container that ended stays; never beyond the agent's end.
+    pub remove_delay: Duration,
+    /// `--docker_kill_orphans`: whether a starting agent removes every container whose name is that
+    /// of an executor it does not know. Those of other agents on the same engine are among them.
+    pub kill_orphans: bool,
+}
+
+impl Default for DockerConfig {
+    fn default() -> Self {
+        Self {
+            program: PathBuf::from("docker"),
+            socket: PathBuf::from("/var/run/docker.sock"),
+            stop_timeout: Duration::ZERO,
+            remove_delay: Duration::from_secs(6 * 60 * 60),
+            kill_orphans: true,
+        }
+    }
 }
 
 impl Default for AgentConfig {
@@ -153,6 +203,8 @@ impl Default for AgentConfig {
                 program: PathBuf::from("marmoset-mini-command-executor"),
                 arguments: Vec::new(),
             },
+            containerizers: vec![Containerizer::Mesos],
+            docker: DockerConfig::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod builtin;
 mod clock;
 mod cluster;
 mod config;
+mod docker;
 mod faults;
 mod http;
 pub mod link;
@@ -26,7 +27,7 @@ mod processes;
 pub use agent::{AgentHandle, StartError as AgentStartError, start as start_agent};
 pub use cluster::{Cluster, StartError};
 pub use config::{
-    AgentConfig, AgentTimers, ClusterConfig, CommandLine, Credential, Leadership, MasterConfig,
-    MasterTimers,
+    AgentConfig, AgentTimers, ClusterConfig, CommandLine, Containerizer, Credential, DockerConfig,
+    Leadership, MasterConfig, MasterTimers,
 };
 pub use faults::{Faults, UpdateFault};

@@ -2,9 +2,18 @@
 
 use std::{net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{ArgAction, Args, ValueEnum};
 
 use super::values;
+
+/// Where agents put executors and tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Containerizer {
+    /// Processes of this machine
+    Mesos,
+    /// Containers of a Docker engine, for whoever asks for type DOCKER
+    Docker,
+}
 
 /// Run a Mesos master and agents on this machine, for any framework
 #[derive(Debug, Args)]
@@ -16,7 +25,8 @@ It ends on Ctrl-C or SIGTERM, with all executors and tasks.
 Examples:
   marmoset mini --agents 3 --resources 'cpus:8;mem:8192;ports:[8000-8100]' --port 5050
   marmoset mini --attributes 'rack:r1;zone:a' --work-dir /var/tmp/mini
-  marmoset mini --port 0 --json          # a free port, told as JSON")]
+  marmoset mini --port 0 --json          # a free port, told as JSON
+  marmoset mini --containerizers docker,mesos")]
 pub(crate) struct MiniArgs {
     /// Number of agents
     #[arg(long, value_name = "N", default_value = "1", value_parser = values::at_least_one, allow_hyphen_values = true)]
@@ -49,6 +59,34 @@ pub(crate) struct MiniArgs {
     /// File with the credentials of schedulers: one `principal secret` on each line. With it they must authenticate
     #[arg(long, value_name = "FILE")]
     pub(crate) credentials: Option<PathBuf>,
+
+    /// Containerizers of the agents, separated by commas
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "mesos",
+        help_heading = "Docker"
+    )]
+    pub(crate) containerizers: Vec<Containerizer>,
+
+    /// The `docker` command that agents call
+    #[arg(long, value_name = "PATH", default_value = "docker", help_heading = "Docker")]
+    pub(crate) docker: PathBuf,
+
+    /// The socket of the Docker engine
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/var/run/docker.sock",
+        help_heading = "Docker"
+    )]
+    pub(crate) docker_socket: PathBuf,
+
+    /// Whether a starting agent removes all containers named `mesos-<uuid>` that it does not know,
+    /// those of other agents on this engine too, as a Mesos agent does
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set, help_heading = "Docker")]
+    pub(crate) docker_kill_orphans: bool,
 
     /// Print the endpoints as one JSON object
     #[arg(long)]

@@ -25,7 +25,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     core::{Action, Container, Core, Input, Refusal, StreamId, Subscription},
     http::AgentService,
-    launch, view,
+    launch::{self, Ends},
+    view,
 };
 use crate::{
     clock::{now, until},
@@ -94,7 +95,9 @@ pub(super) struct Actor {
     link: Option<mpsc::UnboundedReceiver<ToAgent>>,
     streams: BTreeMap<StreamId, EventStream<Event>>,
     next_stream: u64,
-    containers: BTreeMap<Container, CancellationToken>,
+    containers: BTreeMap<Container, Ends>,
+    /// Cancelled once nothing is to be kept any more.
+    closing: CancellationToken,
     tasks: TaskTracker,
     /// Unbounded: a container tells at most three facts in its life.
     facts: mpsc::UnboundedSender<Input>,
@@ -137,6 +140,7 @@ impl Actor {
             streams: BTreeMap::new(),
             next_stream: 0,
             containers: BTreeMap::new(),
+            closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             facts,
         }
@@ -227,13 +231,18 @@ impl Actor {
                     }
                 }
                 Action::Launch(launch) => {
-                    let destroy = CancellationToken::new();
-                    self.containers.insert(launch.container.clone(), destroy.clone());
-                    self.tasks.spawn(launch::run(*launch, destroy, self.facts.clone()));
+                    let ends = Ends { closing: self.closing.clone(), ..Ends::default() };
+                    self.containers.insert(launch.container.clone(), ends.clone());
+                    self.tasks.spawn(launch::run(*launch, ends, self.facts.clone()));
                 }
                 Action::Destroy(container) => {
-                    if let Some(destroy) = self.containers.get(&container) {
-                        destroy.cancel();
+                    if let Some(ends) = self.containers.get(&container) {
+                        ends.destroy.cancel();
+                    }
+                }
+                Action::Abandon(container) => {
+                    if let Some(ends) = self.containers.remove(&container) {
+                        ends.abandon.cancel();
                     }
                 }
             }
@@ -295,6 +304,7 @@ impl Actor {
             Order::Start(done) => {
                 if self.server.is_none() {
                     self.listen().await;
+                    self.sweep().await;
                     self.core.handle(now(), Input::Start);
                 }
                 let _gone = done.send(());
@@ -337,6 +347,16 @@ impl Actor {
         }
     }
 
+    /// Removes the containers of executors that are not recovered.
+    async fn sweep(&self) {
+        let settings = self.core.settings();
+        let recovered = self.core.recovered();
+        let swept = launch::sweep(&settings.containerizers, &settings.docker, &recovered).await;
+        if let Err(error) = swept {
+            tracing::error!(%error, "cannot remove the containers of lost executors");
+        }
+    }
+
     async fn shut_down(&mut self, ears: &mut Ears) {
         self.core.handle(now(), Input::ShutDown);
         if self.server.is_none() {
@@ -355,12 +375,13 @@ impl Actor {
         if let Some(server) = self.server.take() {
             server.stop().await;
         }
+        self.closing.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
 
     fn destroy_all(&self) {
-        self.containers.values().for_each(CancellationToken::cancel);
+        self.containers.values().for_each(|ends| ends.destroy.cancel());
     }
 
     async fn wait_for_containers(&mut self, ears: &mut Ears) {

@@ -30,7 +30,7 @@ mod subscribe;
 mod update;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
@@ -55,7 +55,7 @@ use super::{
 };
 use crate::{
     clock::Now,
-    config::CommandLine,
+    config::{CommandLine, Containerizer, DockerConfig},
     link::{ToAgent, ToMaster},
 };
 
@@ -89,6 +89,10 @@ pub(crate) struct Settings {
     pub(crate) retry: Retry,
     /// What runs tasks that carry a command.
     pub(crate) command_executor: CommandLine,
+    /// In the order in which they are asked.
+    pub(crate) containerizers: Vec<Containerizer>,
+    /// What the Docker containerizer is told.
+    pub(crate) docker: DockerConfig,
 }
 
 /// A fact that nobody waits for an answer to.
@@ -118,8 +122,10 @@ pub(crate) enum Input {
     ContainerExited {
         /// Its container.
         container: Container,
-        /// As wait(2) gives it.
+        /// As wait(2) gives it; -1 if nobody knows.
         status: i32,
+        /// The containerizer's words for it.
+        message: &'static str,
     },
     /// The agent's process dies (emulated).
     Stop,
@@ -148,6 +154,8 @@ pub(crate) enum Action {
     Launch(Box<Launch>),
     /// Kills everything in a container with SIGKILL.
     Destroy(Container),
+    /// Forgets a container that a restarted agent does not recover.
+    Abandon(Container),
 }
 
 /// What a returning agent has.
@@ -216,7 +224,7 @@ pub(crate) struct Core {
     /// Whose container it is; also of executors that are forgotten but not dead yet.
     containers: BTreeMap<Container, (FrameworkId, ExecutorId)>,
     /// Ends that happened while the agent was stopped.
-    missed: Vec<(Container, i32)>,
+    missed: Vec<(Container, i32, &'static str)>,
     timers: Timers<Timer>,
     updates: UpdateStreams,
     counters: Counters,
@@ -277,8 +285,8 @@ impl Core {
             Input::LaunchFailed { container, message } => {
                 self.handle_launch_failed(now, &container, &message);
             }
-            Input::ContainerExited { container, status } => {
-                self.handle_exited(now, container, status);
+            Input::ContainerExited { container, status, message } => {
+                self.handle_exited(now, container, status, message);
             }
             Input::Stop => self.handle_stop(),
             Input::Start => self.handle_start(now),
@@ -290,6 +298,17 @@ impl Core {
     /// Yields what is to be done next.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// Containers that an agent which starts again will know.
+    pub(crate) fn recovered(&self) -> BTreeSet<Container> {
+        self.frameworks
+            .values()
+            .filter(|framework| framework.checkpoints() && !framework.terminating)
+            .flat_map(|framework| framework.executors.values())
+            .filter(|executor| executor.is_recovered())
+            .map(|executor| executor.container.clone())
+            .collect()
     }
 
     /// Tells when [`Input::Wake`] is due.

@@ -21,6 +21,11 @@ use crate::processes::Identity;
 /// Name of the link to the newest run.
 pub(crate) const LATEST: &str = "latest";
 
+/// Names the directory of all that an agent has.
+pub(crate) fn agent_directory(work_dir: &Path, agent: &AgentId) -> PathBuf {
+    work_dir.join("slaves").join(component(&agent.value))
+}
+
 /// Names the sandbox of one run.
 pub(crate) fn run_directory(
     work_dir: &Path,
@@ -29,9 +34,7 @@ pub(crate) fn run_directory(
     executor: &ExecutorId,
     container: &str,
 ) -> PathBuf {
-    work_dir
-        .join("slaves")
-        .join(component(&agent.value))
+    agent_directory(work_dir, agent)
         .join("frameworks")
         .join(component(&framework.value))
         .join("executors")

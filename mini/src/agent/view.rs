@@ -124,8 +124,16 @@ pub(super) fn metrics(core: &Core) -> Value {
 
 fn flags(core: &Core) -> Value {
     let settings = core.settings();
+    let docker = &settings.docker;
+    let containerizers: Vec<String> =
+        settings.containerizers.iter().map(ToString::to_string).collect();
     json!({
-        "containerizers": "mesos",
+        "containerizers": containerizers.join(","),
+        "docker": docker.program.display().to_string(),
+        "docker_kill_orphans": docker.kill_orphans.to_string(),
+        "docker_remove_delay": duration::format(docker.remove_delay),
+        "docker_socket": docker.socket.display().to_string(),
+        "docker_stop_timeout": duration::format(docker.stop_timeout),
         "executor_registration_timeout": duration::format(settings.registration_timeout),
         "executor_reregistration_timeout": duration::format(settings.reregistration_timeout),
         "executor_shutdown_grace_period": duration::format(settings.shutdown_grace),

@@ -35,18 +35,22 @@ impl Lone {
     }
 
     pub(crate) async fn start_with(timers: AgentTimers) -> Self {
+        Self::start_as(AgentConfig { timers, ..AgentConfig::default() }).await
+    }
+
+    /// With timers and containerizers of a kind; the rest is always the same.
+    pub(crate) async fn start_as(config: AgentConfig) -> Self {
         let work_dir = tempfile::tempdir().unwrap();
         let config = AgentConfig {
             hostname: Some("agent.example".to_owned()),
             resources: "cpus:8;mem:8192;disk:10000;ports:[8000-8100]".to_owned(),
             attributes: "rack:r1;zone:a".to_owned(),
             work_dir: work_dir.path().to_owned(),
-            timers,
             command_executor: CommandLine {
                 program: PathBuf::from(env!("CARGO_BIN_EXE_marmoset-mini-command-executor")),
                 arguments: Vec::new(),
             },
-            ..AgentConfig::default()
+            ..config
         };
         let (to_master, mut from_agent) = mpsc::unbounded_channel();
         let agent = start_agent(config, to_master).await.unwrap();

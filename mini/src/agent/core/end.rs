@@ -10,7 +10,7 @@ use super::{
     Action, COMPLETED_FRAMEWORKS, Container, Core, Life, Now, Phase, Timer, subscribe::OfType as _,
     update::Verdict,
 };
-use crate::link::ToMaster;
+use crate::{agent::launch::EXECUTOR_TERMINATED, link::ToMaster};
 
 impl Core {
     pub(super) fn handle_shutdown_executor(
@@ -102,29 +102,36 @@ impl Core {
         if let Some(executor) = self.executor_in(container) {
             executor.verdict.get_or_insert(verdict);
         }
-        self.handle_exited(now, container.clone(), -1);
+        self.handle_exited(now, container.clone(), -1, EXECUTOR_TERMINATED);
     }
 
-    pub(super) fn handle_exited(&mut self, now: Now, container: Container, status: i32) {
+    pub(super) fn handle_exited(
+        &mut self,
+        now: Now,
+        container: Container,
+        status: i32,
+        message: &'static str,
+    ) {
         if self.life == Life::Stopped {
-            self.missed.push((container, status));
+            self.missed.push((container, status, message));
             return;
         }
         self.forget_timers(&container);
         if let Some(executor) = self.executor_in(&container) {
             let id = executor.id.clone();
             let Some((framework, _)) = self.containers.remove(&container) else { return };
-            self.handle_terminated(now, &framework, &id, status);
+            self.handle_terminated(now, &framework, &id, status, message);
         }
         self.containers.remove(&container);
     }
 
-    fn handle_terminated(
+    pub(super) fn handle_terminated(
         &mut self,
         now: Now,
         framework_id: &FrameworkId,
         executor_id: &ExecutorId,
         status: i32,
+        message: &str,
     ) {
         let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
         let terminating = framework.terminating;
@@ -140,7 +147,7 @@ impl Core {
         let verdict = executor.verdict.clone().unwrap_or_else(|| Verdict {
             state: TaskState::TaskFailed,
             reason: Reason::ExecutorTerminated,
-            message: "Executor terminated".to_owned(),
+            message: message.to_owned(),
         });
         let tasks: Vec<_> = executor
             .launched

@@ -27,6 +27,7 @@ use marmoset_proto::mesos::v1::{
 };
 
 use super::{StreamId, update::Verdict};
+use crate::config::Containerizer;
 
 /// Finished tasks of an executor that stay visible.
 const COMPLETED_TASKS: usize = 200;
@@ -152,6 +153,8 @@ pub(crate) struct Executor {
     pub(crate) sent_task: bool,
     /// First process of the container.
     pub(crate) pid: Option<u32>,
+    /// Who has the container; nobody if none of the agent's would.
+    pub(crate) containerizer: Option<Containerizer>,
     /// Why its tasks fail when it ends, if not for the end itself.
     pub(crate) verdict: Option<Verdict>,
 }
@@ -162,6 +165,7 @@ impl Executor {
         kind: Kind,
         container: Container,
         directory: PathBuf,
+        containerizer: Option<Containerizer>,
     ) -> Self {
         Self {
             id: info.executor_id.clone(),
@@ -177,6 +181,7 @@ impl Executor {
             completed: VecDeque::new(),
             sent_task: false,
             pid: None,
+            containerizer,
             verdict: None,
         }
     }
@@ -185,6 +190,20 @@ impl Executor {
         match self.kind {
             Kind::Custom => Some(self.id.clone()),
             Kind::Command => None,
+        }
+    }
+
+    /// Whether an agent that starts again finds it.
+    ///
+    /// The Docker containerizer looks for a pid that only executors of the old protocol leave
+    /// behind, and the built-in one.
+    pub(super) fn is_recovered(&self) -> bool {
+        match (self.containerizer, self.kind) {
+            (Some(Containerizer::Docker), Kind::Custom) => false,
+            (Some(Containerizer::Docker), Kind::Command)
+            | (Some(Containerizer::Mesos) | None, Kind::Custom | Kind::Command) => {
+                self.phase != Phase::Terminated
+            }
         }
     }
 

@@ -4,13 +4,16 @@
 //! here: frameworks that checkpoint, their executors, tasks and unacknowledged
 //! updates. The rest is forgotten as a new process would have forgotten it.
 
-use marmoset_proto::mesos::v1::{FrameworkId, task_status::Reason};
+use marmoset_proto::mesos::v1::{ExecutorId, FrameworkId, task_status::Reason};
 
 use super::{
     Action, Container, Core, Inventory, Kind, Life, Now, Phase, Timer,
     update::{Verdict, gone_or_lost},
 };
 use crate::link::ToMaster;
+
+/// What an agent says that asks for a container which nobody has.
+const UNKNOWN_CONTAINER: &str = "Abnormal executor termination: unknown container";
 
 impl Core {
     pub(super) fn handle_stop(&mut self) {
@@ -48,9 +51,10 @@ impl Core {
                 executor.sent_task = true;
             }
         }
-        for (container, status) in std::mem::take(&mut self.missed) {
-            self.handle_exited(now, container, status);
+        for (container, status, message) in std::mem::take(&mut self.missed) {
+            self.handle_exited(now, container, status, message);
         }
+        self.give_up_unrecovered(now);
         self.timers.set(Timer::Life, now.instant + self.settings.boot_pause);
     }
 
@@ -72,10 +76,38 @@ impl Core {
             self.updates.remove_framework(&id);
             let Some(framework) = self.frameworks.remove(&id) else { continue };
             for executor in framework.executors.into_values() {
-                if executor.phase != Phase::Terminated {
-                    self.actions.push_back(Action::Destroy(executor.container));
-                }
+                self.actions.extend(match executor.phase {
+                    Phase::Terminated => None,
+                    Phase::Registering | Phase::Running(_) | Phase::Terminating(_) => {
+                        Some(if executor.is_recovered() {
+                            Action::Destroy(executor.container)
+                        } else {
+                            Action::Abandon(executor.container)
+                        })
+                    }
+                });
             }
+        }
+    }
+
+    /// Ends executors that their containerizer does not find again; the sweep of orphans was before.
+    fn give_up_unrecovered(&mut self, now: Now) {
+        let lost: Vec<(FrameworkId, ExecutorId, Container)> = self
+            .frameworks
+            .iter()
+            .flat_map(|(id, framework)| framework.executors.values().map(move |e| (id, e)))
+            .filter(|(_, executor)| executor.phase != Phase::Terminated && !executor.is_recovered())
+            .map(|(id, executor)| (id.clone(), executor.id.clone(), executor.container.clone()))
+            .collect();
+        for (framework, executor_id, container) in lost {
+            tracing::info!(executor = %executor_id, "executor in a Docker container not recovered");
+            if let Some(executor) = self.executor(&framework, &executor_id) {
+                // Why it was ending before is not remembered by an agent.
+                executor.verdict = None;
+            }
+            self.containers.remove(&container);
+            self.actions.push_back(Action::Abandon(container));
+            self.handle_terminated(now, &framework, &executor_id, -1, UNKNOWN_CONTAINER);
         }
     }
 

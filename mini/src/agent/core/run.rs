@@ -11,7 +11,12 @@ use super::{
     update::{Verdict, dropped_or_lost},
 };
 use crate::{
-    agent::{command, environment, launch::Launch, sandbox},
+    agent::{
+        command, environment,
+        launch::{self, Launch},
+        sandbox,
+    },
+    config::Containerizer,
     link::ToMaster,
 };
 
@@ -26,6 +31,13 @@ impl Cargo {
         match self {
             Self::Task(task) => vec![task.task_id.clone()],
             Self::Group(group) => group.tasks.iter().map(|task| task.task_id.clone()).collect(),
+        }
+    }
+
+    fn tasks(&self) -> &[TaskInfo] {
+        match self {
+            Self::Task(task) => std::slice::from_ref(task),
+            Self::Group(group) => &group.tasks,
         }
     }
 }
@@ -134,7 +146,7 @@ impl Core {
             framework.owners.insert(task, executor_id.clone());
         }
         if phase.is_none() {
-            self.start_executor(now, &id, executor_info, kind);
+            self.start_executor(now, &id, executor_info, kind, cargo.tasks());
         }
         let Some(executor) = self.executor(&id, &executor_id) else { return };
         match (cargo, executor.phase) {
@@ -147,7 +159,14 @@ impl Core {
         }
     }
 
-    fn start_executor(&mut self, now: Now, id: &FrameworkId, info: ExecutorInfo, kind: Kind) {
+    fn start_executor(
+        &mut self,
+        now: Now,
+        id: &FrameworkId,
+        info: ExecutorInfo,
+        kind: Kind,
+        first: &[TaskInfo],
+    ) {
         let container = Container(self.seed.uuid().to_string());
         let agent_id = self.agent_id();
         let directory = sandbox::run_directory(
@@ -159,8 +178,17 @@ impl Core {
         );
         let Some(framework) = self.frameworks.get_mut(id) else { return };
         let info = ExecutorInfo { framework_id: Some(id.clone()), ..info };
+        let containerizer =
+            launch::containerizer_for(&self.settings.containerizers, info.container.as_ref());
         let launch = Launch {
             container: container.clone(),
+            containerizers: self.settings.containerizers.clone(),
+            containerizer,
+            docker: self.settings.docker.clone(),
+            kind,
+            links: sandbox::agent_directory(&self.settings.work_dir, &agent_id),
+            resources: launch::resources(&info, first),
+            limits: launch::limits(&info, first),
             directory: directory.clone(),
             command: info.command.clone().unwrap_or_default(),
             container_info: info.container.clone(),
@@ -175,11 +203,13 @@ impl Core {
                 &framework.info,
                 &info,
                 &directory,
+                containerizer.unwrap_or(Containerizer::Mesos),
+                &container,
             ),
         };
         let executor_id = info.executor_id.clone();
         tracing::info!(executor = %executor_id, container = container.0, "launching executor");
-        let executor = Executor::new(info, kind, container.clone(), directory);
+        let executor = Executor::new(info, kind, container.clone(), directory, containerizer);
         framework.executors.insert(executor_id.clone(), executor);
         self.containers.insert(container.clone(), (id.clone(), executor_id));
         self.timers

@@ -1,5 +1,5 @@
 use marmoset_proto::mesos::v1::{
-    CommandInfo, DurationInfo, TaskGroupInfo, TaskId, TaskStatus,
+    CommandInfo, ContainerInfo, DurationInfo, TaskGroupInfo, TaskId, TaskStatus, container_info,
     executor::event,
     framework_info::{Capability, capability},
     task_status::Source,
@@ -7,6 +7,7 @@ use marmoset_proto::mesos::v1::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::agent::launch::EXECUTOR_TERMINATED;
 
 /// A core under test, with a clock that jumps and actions in words.
 struct Bench {
@@ -35,6 +36,8 @@ impl Bench {
             boot_pause: Duration::from_millis(100),
             retry: Retry { first: Duration::from_secs(10), longest: Duration::from_secs(600) },
             command_executor: CommandLine { program: "/cx".into(), arguments: Vec::new() },
+            containerizers: vec![Containerizer::Docker, Containerizer::Mesos],
+            docker: DockerConfig::default(),
         };
         let start = Instant::now();
         let mut bench = Self {
@@ -96,7 +99,7 @@ impl Bench {
 
     fn exited(&mut self, status: i32) {
         let container = self.container();
-        self.input(Input::ContainerExited { container, status });
+        self.input(Input::ContainerExited { container, status, message: EXECUTOR_TERMINATED });
     }
 
     fn subscribe(&mut self) -> Result<(), Refusal> {
@@ -199,6 +202,10 @@ impl Bench {
             Action::Destroy(container) => {
                 assert!(self.containers.contains(&container));
                 "destroy".to_owned()
+            }
+            Action::Abandon(container) => {
+                assert!(self.containers.contains(&container));
+                "abandon".to_owned()
             }
             Action::ToMaster(ToMaster::StatusUpdate {
                 framework_id,
@@ -747,6 +754,78 @@ fn without_checkpointing_a_restarted_agent_knows_nobody() {
             "update a DROPPED (no executor) REASON_RECONCILIATION 'Reconciliation: task unknown to the agent'"
         ]
     );
+}
+
+/// With executor `e` in a Docker container and one task, `a`, running; the agent is away.
+fn in_docker(checkpoint: bool) -> Bench {
+    let mut bench = Bench::new();
+    let mut task = task("a");
+    task.executor.as_mut().unwrap().container = Some(ContainerInfo {
+        r#type: container_info::Type::Docker.into(),
+        ..ContainerInfo::default()
+    });
+    let framework = framework(F, true, checkpoint);
+    bench.master(ToAgent::RunTask { framework, task, launch_executor: true });
+    bench.actions();
+    bench.subscribe().unwrap();
+    bench.update("a", TaskState::TaskRunning).unwrap();
+    bench.actions();
+    bench.acknowledge_all();
+    assert!(bench.core.recovered().is_empty());
+    bench.input(Input::Stop);
+    assert_eq!(bench.actions(), ["disconnected"]);
+    bench
+}
+
+#[test]
+fn an_executor_in_a_docker_container_is_not_recovered() {
+    let mut bench = in_docker(true);
+    bench.input(Input::Start);
+    assert_eq!(bench.actions(), ["abandon"]);
+    bench.exited(-1);
+    assert_eq!(bench.wait(), 100);
+    assert_eq!(bench.actions(), [r#"reregister executors=0 tasks=["a TASK_FAILED"]"#]);
+    bench.master(ToAgent::Registered { agent_id: "S0".into() });
+    let lost = "REASON_EXECUTOR_TERMINATED 'Abnormal executor termination: unknown container'";
+    assert_eq!(bench.actions(), [format!("update a FAILED {lost}")]);
+    bench.subscribe().unwrap();
+    assert_eq!(
+        bench.actions(),
+        ["2: SHUTDOWN", "2: close"],
+        "while updates wait for their acknowledgement"
+    );
+    bench.acknowledge_all();
+    assert_eq!(bench.subscribe(), Err(Refusal::UnknownFramework));
+}
+
+#[test]
+fn a_docker_container_is_left_to_the_sweep_without_checkpointing_too() {
+    let mut bench = in_docker(false);
+    bench.input(Input::Start);
+    assert_eq!(bench.actions(), ["abandon"]);
+    bench.wait();
+    assert_eq!(bench.actions(), ["reregister executors=0 tasks=[]"]);
+}
+
+#[test]
+fn the_built_in_executor_of_a_docker_task_is_recovered() {
+    let mut bench = Bench::new();
+    let task = TaskInfo {
+        executor: None,
+        command: Some(CommandInfo::default()),
+        container: Some(ContainerInfo {
+            r#type: container_info::Type::Docker.into(),
+            ..ContainerInfo::default()
+        }),
+        ..task("a")
+    };
+    let framework = framework(F, true, true);
+    bench.master(ToAgent::RunTask { framework, task, launch_executor: false });
+    assert_eq!(bench.actions(), ["launch"]);
+    assert_eq!(bench.core.recovered(), BTreeSet::from([bench.container()]));
+    bench.input(Input::Stop);
+    bench.input(Input::Start);
+    assert_eq!(bench.actions(), ["disconnected"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
     os::{
-        fd::{FromRawFd as _, OwnedFd},
+        fd::OwnedFd,
         unix::{
             fs::chown,
             process::{CommandExt as _, ExitStatusExt},
@@ -17,10 +17,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 
-use super::{KILLED, Launch};
+use super::{KILLED, Launch, pidfd};
 use crate::processes::{Identity, in_own_session, kill_container};
 
 /// Wait status of a process that exited with 1, as Mesos' helper does when exec fails.
@@ -77,7 +77,7 @@ pub(super) fn spawn(launch: &Launch, identity: Option<&Identity>) -> Result<Spaw
             return Ok(Spawned::NotExecutable(EXITED_1));
         }
     };
-    match watch(child.id()) {
+    match pidfd::watch(child.id()) {
         Ok(pidfd) => Ok(Spawned::Running(Process {
             child,
             pidfd,
@@ -140,7 +140,11 @@ fn command_of(launch: &Launch) -> Result<Command, SpawnError> {
     Ok(command)
 }
 
-fn output(sandbox: &Path, name: &str, owner: Option<&Identity>) -> Result<File, SpawnError> {
+pub(super) fn output(
+    sandbox: &Path,
+    name: &str,
+    owner: Option<&Identity>,
+) -> Result<File, SpawnError> {
     let path = sandbox.join(name);
     let failed = |source| SpawnError::Output { path: path.display().to_string(), source };
     let file = OpenOptions::new().append(true).create(true).open(&path).map_err(failed)?;
@@ -148,20 +152,4 @@ fn output(sandbox: &Path, name: &str, owner: Option<&Identity>) -> Result<File, 
         chown(&path, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
     }
     Ok(file)
-}
-
-#[expect(unsafe_code, reason = "the reactor must be told that the descriptor stays open")]
-fn watch(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the `OwnedFd` moves in and is neither closed nor replaced before the `AsyncFd` is
-    // dropped, which takes it out of the reactor first.
-    Ok(unsafe { AsyncFd::register_with_interest(pidfd(pid)?, Interest::READABLE) }?)
-}
-
-#[expect(unsafe_code, reason = "neither std nor nix opens a pidfd")]
-fn pidfd(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: the call takes two integers and returns a new descriptor or -1.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, libc::PIDFD_NONBLOCK) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the descriptor was just opened and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
