@@ -6,6 +6,7 @@
 
 mod path;
 mod process;
+mod rlimits;
 mod template;
 mod users;
 

@@ -48,6 +48,6 @@ pub use crate::{
     items::ItemsError,
     note::Note,
     results::REPORT_BYTES_MAX,
-    spec::{IdProblem, SpecError},
+    spec::{IdProblem, ProcessError, SpecError},
     time::{Now, WallTime},
 };

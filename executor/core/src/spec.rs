@@ -7,6 +7,8 @@
 //! A `TaskInfo` that has a `command` (task groups) is that command, and its
 //! `data` is opaque. Otherwise `data` holds a [`TaskSpec`].
 
+mod process;
+
 use std::{sync::Arc, time::Duration};
 
 use marmoset_proto::{
@@ -16,6 +18,7 @@ use marmoset_proto::{
     mesos::v1::{CommandInfo, ContainerInfo, Resource, TaskInfo, container_info, image},
 };
 
+pub use self::process::ProcessError;
 use crate::{
     action::{Options, RuntimeKind, Template},
     bounds::Bounds,
@@ -120,6 +123,9 @@ pub enum SpecError {
         /// What is wrong with it.
         problem: CommandError,
     },
+    /// The process would not be what is wished for.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// The items cannot be used.
     #[error(transparent)]
     Items(#[from] ItemsError),
@@ -212,6 +218,7 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
         pull: spec.pull(),
         output: spec.output.unwrap_or_default(),
     };
+    process::check(&options, task.container.as_ref())?;
     let template = |command| {
         Arc::new(Template {
             runtime,

@@ -229,6 +229,14 @@ fn failure(step: Step, errno: i32, request: Option<&Request>) -> String {
             Some(uid) => format!("cannot {step} with the id {uid}: {error}"),
             None => format!("cannot {step}: {error}"),
         },
+        Step::Rlimit if errno == libc::EPERM => format!(
+            "cannot {step}: {error}; `rlimit_info` has a `hard` above the executor's own, or none, \
+             which takes root: lower it, or run the executor as root"
+        ),
+        Step::Nice if errno == libc::EACCES => format!(
+            "cannot {step}: {error}; a `nice` below 0 takes root: raise it, or run the executor as \
+             root"
+        ),
         Step::Request | Step::Fork | Step::Rlimit | Step::Nice => {
             format!("cannot {step}: {error}")
         }

@@ -12,20 +12,19 @@ use std::{
     sync::Arc,
 };
 
+use super::{
+    path::{self, PathError, Programs, c_string},
+    rlimits,
+    users::{self, UserError},
+};
+use crate::{
+    launcher::{self, Output, Rlimit, User},
+    output::{OutputDefaults, Targets},
+};
 use marmoset_executor_core::{Spawn, Template};
 use marmoset_proto::{
     marmoset::v1::{Item, output::Target},
     placeholder,
-};
-use nix::unistd::geteuid;
-
-use super::{
-    path::{self, PathError, Programs, c_string},
-    users::{self, UserError},
-};
-use crate::{
-    launcher::{self, Output, User},
-    output::{OutputDefaults, Targets},
 };
 
 /// Marks every process of a run: no other run anywhere has the same value.
@@ -65,6 +64,7 @@ struct Prepared {
     environment: Arc<[CString]>,
     path: OsString,
     user: Option<User>,
+    rlimits: Vec<Rlimit>,
     targets: Targets,
     /// The command says where the sandbox is.
     own_sandbox: bool,
@@ -107,6 +107,9 @@ impl Templates {
             stdout: output(prepared.targets.stdout, c"stdout"),
             stderr: output(prepared.targets.stderr, c"stderr"),
             user: prepared.user,
+            umask: prepared.template.options.umask,
+            nice: prepared.template.options.nice,
+            rlimits: prepared.rlimits,
             ..launcher::Spawn::new(spawn.run, program)
         })
     }
@@ -179,6 +182,7 @@ impl Templates {
             environment: all.iter().map(|(name, value)| variable(name, value)).collect(),
             path: all.get(OsStr::new("PATH")).cloned().unwrap_or_default(),
             user: user(template)?,
+            rlimits: rlimits::of(template.container.as_ref()),
             targets: self.output.targets(&template.options.output),
             own_sandbox: all.contains_key(OsStr::new("MESOS_SANDBOX")),
         })
@@ -187,9 +191,7 @@ impl Templates {
 
 /// Who the command wants to be, unless that is who we are.
 fn user(template: &Template) -> Result<Option<User>, UserError> {
-    let Some(name) = &template.command.user else { return Ok(None) };
-    let user = users::find(name)?;
-    Ok(Some(user).filter(|user| user.uid != geteuid().as_raw()))
+    template.command.user.as_deref().map_or(Ok(None), users::become_user)
 }
 
 fn output(target: Target, file: &CStr) -> Output {

@@ -1,9 +1,14 @@
 //! An agent of a few lines: one executor, every update is acknowledged.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Barrier, Mutex, mpsc},
     thread,
@@ -51,16 +56,43 @@ impl Agent {
         Self::start_with(variables, arguments, None)
     }
 
+    /// Starts an executor for an ordinary user, as only root can.
+    pub(crate) fn start_as(uid: u32) -> Self {
+        // Where that user can read it.
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = folder.path().join("executor");
+        fs::copy(env!("CARGO_BIN_EXE_marmoset-executor"), &copy).unwrap();
+        let mut command = Command::new(copy);
+        command.uid(uid).gid(uid);
+        let agent = Self::start_command(command, &[], None, |sandbox| {
+            chown(sandbox, Some(uid), Some(uid)).unwrap();
+        });
+        agent.subscription();
+        agent
+    }
+
     fn start_with(
         variables: &[(&str, &str)],
         arguments: &[&str],
         gate: Option<Arc<Barrier>>,
     ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_marmoset-executor"));
+        command.args(arguments);
+        Self::start_command(command, variables, gate, |_| {})
+    }
+
+    fn start_command(
+        mut command: Command,
+        variables: &[(&str, &str)],
+        gate: Option<Arc<Barrier>>,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let sandbox = tempfile::tempdir().unwrap();
-        let executor = Command::new(env!("CARGO_BIN_EXE_marmoset-executor"))
-            .args(arguments)
+        prepare(sandbox.path());
+        let executor = command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("MESOS_AGENT_ENDPOINT", &address)
