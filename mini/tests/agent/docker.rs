@@ -1,6 +1,10 @@
 //! The Docker containerizer, with a real engine.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use marmoset_mini::{
     AgentConfig, AgentTimers, Containerizer,
@@ -66,7 +70,11 @@ async fn an_executors_container_is_started_as_mesos_does_it() {
     else {
         return;
     };
-    let mut lone = Lone::start_as(engine.agent()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let mut config = engine.agent();
+    config.docker.program = watcher(folder.path(), &seen);
+    let mut lone = Lone::start_as(config).await;
     let variable = |name: &str, value: &str| environment::Variable {
         name: name.to_owned(),
         value: Some(value.to_owned()),
@@ -132,6 +140,12 @@ async fn an_executors_container_is_started_as_mesos_does_it() {
     ];
     assert_eq!(variables, expected, "what the agent says wins");
 
+    let noticed = async {
+        while !seen.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, noticed).await.unwrap();
     fs::write(sandbox.join("go"), "now\n").unwrap();
     assert_eq!(lone.exited().await, -1, "nobody waited for it");
     let told = "a TASK_FAILED SOURCE_AGENT REASON_EXECUTOR_TERMINATED 'Container terminated'";
@@ -141,6 +155,25 @@ async fn an_executors_container_is_started_as_mesos_does_it() {
     assert!(engine.names().contains(&name), "it stays for a while");
     lone.agent.shutdown().await;
     assert!(!engine.names().contains(&name), "but not longer than the agent");
+}
+
+/// A `docker` command that makes a file once it has told that a container runs.
+fn watcher(folder: &Path, seen: &Path) -> PathBuf {
+    let program = folder.join("docker");
+    let script = format!(
+        "#!/bin/sh\n\
+         test \"$3\" = inspect || exec docker \"$@\"\n\
+         output=$(docker \"$@\") || exit\n\
+         printf '%s\\n' \"$output\"\n\
+         case \"$output\" in *'\"Running\": true'*) : > {} ;; esac\n",
+        seen.display()
+    );
+    // Written by another process: one of ours that is being started might still hold it open.
+    let text = folder.join("text");
+    fs::write(&text, script).unwrap();
+    let made = std::process::Command::new("install").arg("-m755").arg(&text).arg(&program).status();
+    assert!(made.unwrap().success());
+    program
 }
 
 #[tokio::test]
