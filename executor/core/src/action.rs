@@ -1,6 +1,6 @@
 //! What the core asks the edge to do.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use marmoset_proto::{
     marmoset::v1::{Item, Output, Pull},
@@ -9,7 +9,7 @@ use marmoset_proto::{
 
 use crate::{
     bounds::Bounds,
-    ids::{CallId, ConnectionId, LaneId, RunId},
+    ids::{CallId, ConnectionId, LaneId, ProbeId, RunId},
     note::Note,
 };
 
@@ -26,6 +26,10 @@ pub enum Action {
     Spawn(Box<Spawn>),
     /// Send a signal to the process group and the session of a run that was started.
     Signal(RunId, Signal),
+    /// Probe a run that was started; answered by [`Input::Probed`](crate::Input::Probed).
+    Probe(Box<Probe>),
+    /// Forget a probe and end what it has started. An answer may still come.
+    Abandon(ProbeId),
     /// Say something to the operator.
     Note(Note),
     /// End the process. The last action.
@@ -45,6 +49,41 @@ pub struct Spawn {
     pub task: String,
     /// PORT0, PORT1, ...
     pub ports: Vec<u16>,
+}
+
+/// One try of a check.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Its name in what follows.
+    pub id: ProbeId,
+    /// The run that is probed, as it was asked for.
+    pub spawn: Arc<Spawn>,
+    /// What to try.
+    pub attempt: Arc<Attempt>,
+}
+
+/// What a probe tries. There is no time limit: a probe that takes too long is abandoned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attempt {
+    /// Run a command where the run is, in its folder. The template is that of the run, with the
+    /// check's command and user, and with its environment behind that of the run. Placeholders
+    /// are not replaced.
+    Command(Arc<Template>),
+    /// GET a page, as `curl -L -k` does.
+    Http(Page),
+    /// Connect.
+    Tcp(SocketAddr),
+}
+
+/// What an HTTP probe asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Whether to speak TLS. The certificate does not matter.
+    pub tls: bool,
+    /// Loopback address, as the run sees it, and port.
+    pub address: SocketAddr,
+    /// Begins with a slash.
+    pub path: String,
 }
 
 /// The part of a command that does not depend on the item.

@@ -20,6 +20,7 @@
 //! * **Draining**: everything was killed; waits for ends and acknowledgements (`drain.rs`).
 //! * **Over**: the last action is [`Action::Exit`]; inputs mean nothing any more.
 
+mod checks;
 mod connection;
 mod drain;
 mod kill;
@@ -50,6 +51,7 @@ use marmoset_proto::mesos::v1::{
 use self::drain::Drain;
 use crate::{
     action::Action,
+    checks::{Checks, Known},
     config::Config,
     ids::GroupId,
     input::Input,
@@ -83,6 +85,7 @@ pub struct Core {
     groups: BTreeMap<GroupId, BTreeSet<TaskId>>,
     last_group: GroupId,
     runs: Runs,
+    checks: Checks,
     ledger: Ledger,
     /// Batches that will report, and when.
     reports: BTreeSet<(Instant, TaskId)>,
@@ -104,6 +107,8 @@ pub enum WakeReason {
     Connection,
     /// A run is to be signalled.
     Signal,
+    /// A probe is to be made, or given up.
+    Check,
     /// An update is no longer held back.
     Update,
     /// A batch is to report.
@@ -128,6 +133,7 @@ impl Core {
             groups: BTreeMap::new(),
             last_group: GroupId::default(),
             runs: Runs::new(config.starting),
+            checks: Checks::default(),
             ledger: Ledger::new(&config),
             reports: BTreeSet::new(),
             random: Random::new(config.seed),
@@ -177,6 +183,7 @@ impl Core {
         [
             (self.session.wake_at(), WakeReason::Connection),
             (self.runs.wake_at(), WakeReason::Signal),
+            (self.checks.wake_at(), WakeReason::Check),
             (self.ledger.next_release().filter(|_| self.may_send()), WakeReason::Update),
             (self.reports.first().map(|(at, _)| *at), WakeReason::Report),
             (overdue.map(|at| at + ACKNOWLEDGEMENT_LIMIT), WakeReason::Acknowledgement),
@@ -218,6 +225,7 @@ impl Core {
             Input::CallDone(call) => _ = self.ledger.call_done(now.instant, call),
             Input::CallFailed(call, cause) => self.handle_call_failed(now, call, &cause),
             Input::Run(run, event) => self.handle_run(now, run, event),
+            Input::Probed(probe, answer) => self.handle_probed(now, probe, answer),
             Input::LauncherDied(reason) => self.handle_launcher_died(now, reason),
             Input::Terminate => self.handle_terminate(now),
             Input::Wake => {}
@@ -226,7 +234,10 @@ impl Core {
 
     fn wake(&mut self, now: Now) {
         self.wake_session(now);
-        self.runs.wake(now, &mut self.actions);
+        for owner in self.runs.wake(now, &mut self.actions) {
+            self.handle_overtime(&owner);
+        }
+        self.wake_checks(now);
         while let Some((at, task)) = self.reports.first().cloned()
             && at <= now.instant
         {
@@ -241,6 +252,7 @@ impl Core {
             return;
         }
         let id = self.random.update_id();
+        let Known { healthy, check_status } = self.checks.known(task);
         let status = TaskStatus {
             task_id: task.clone(),
             state: content.state.into(),
@@ -250,6 +262,8 @@ impl Core {
             data: content.data,
             container_status: content.container_status,
             limitation: content.limitation,
+            healthy,
+            check_status,
             timestamp: Some(now.wall.as_seconds()),
             uuid: Some(bytes::Bytes::copy_from_slice(id.0.as_bytes())),
             ..TaskStatus::default()

@@ -31,6 +31,8 @@ counter!(
     RunId,
     /// One UPDATE call that is on its way.
     CallId,
+    /// One try of a check.
+    ProbeId,
     /// One attempt to subscribe and the stream that came of it.
     ConnectionId,
     /// One LAUNCH_GROUP.

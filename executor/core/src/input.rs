@@ -8,7 +8,7 @@ use marmoset_proto::mesos::v1::{
 };
 
 use crate::{
-    ids::{CallId, ConnectionId, RunId},
+    ids::{CallId, ConnectionId, ProbeId, RunId},
     time::WallTime,
 };
 
@@ -27,6 +27,8 @@ pub enum Input {
     CallFailed(CallId, Disconnection),
     /// A runtime reports about a run.
     Run(RunId, RunEvent),
+    /// A probe is done.
+    Probed(ProbeId, Answer),
     /// The process runtime's launcher died and what it ran with it. A new one is in its place.
     LauncherDied(String),
     /// The executor's own process was asked to end (SIGTERM).
@@ -94,6 +96,33 @@ pub struct Remark {
     pub reason: Option<Reason>,
     /// The limit that ended it. It then failed, whatever its wait status.
     pub limitation: Option<TaskResourceLimitation>,
+}
+
+/// What came of a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The command ended.
+    Exited {
+        /// As wait(2) gives it.
+        wait_status: i32,
+    },
+    /// The server answered.
+    Responded {
+        /// Status code of the last of its answers.
+        code: u16,
+    },
+    /// The server took the connection.
+    Connected,
+    /// The server did not take the connection.
+    NotConnected {
+        /// Why, for people.
+        reason: String,
+    },
+    /// There is no answer: nothing could be tried, or what came is none.
+    Nothing {
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 /// Why there is no connection, or why a call failed.

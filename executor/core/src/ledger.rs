@@ -22,9 +22,12 @@
 //! * **Sent**: the agent may have it, and has not said so.
 //!
 //! Only an update without results is ever dropped, and only under
-//! [`UpdatePolicy::Coalesce`]. Updates of one task leave in the order they came:
-//! they are bound to one lane as long as one of them is here. When the last of
-//! them is acknowledged, the agent has them all, and the next may take any.
+//! [`UpdatePolicy::Coalesce`]. What a check has found is dropped under every policy,
+//! but for nothing less than the next finding of the same check: so that an agent
+//! that does not listen finds two of them for each task, not thousands. Updates of one
+//! task leave in the order they came: they are bound to one lane as long as one of
+//! them is here. When the last of them is acknowledged, the agent has them all, and
+//! the next may take any.
 
 mod lanes;
 mod pace;
@@ -52,6 +55,8 @@ pub(crate) enum Weight {
     Passing,
     /// Says a state and nothing else. Held where there are many.
     Light,
+    /// Says what a check of the task has found.
+    Finding,
     /// Carries results.
     Results,
     /// The last update of its task.
@@ -132,7 +137,7 @@ impl Ledger {
     pub(crate) fn wants(&self, weight: Weight) -> bool {
         match (self.policy, weight) {
             (UpdatePolicy::Terminal, Weight::Passing | Weight::Light) => false,
-            (UpdatePolicy::Terminal, Weight::Results | Weight::Terminal)
+            (UpdatePolicy::Terminal, Weight::Finding | Weight::Results | Weight::Terminal)
             | (UpdatePolicy::All | UpdatePolicy::Coalesce, _) => true,
         }
     }
@@ -140,8 +145,8 @@ impl Ledger {
     /// Takes an update in, and drops those that it makes superfluous.
     pub(crate) fn add(&mut self, now: Instant, id: UpdateId, status: TaskStatus, weight: Weight) {
         let task = status.task_id.clone();
-        if self.policy == UpdatePolicy::Coalesce {
-            self.drop_superseded(&task);
+        if self.policy == UpdatePolicy::Coalesce || weight == Weight::Finding {
+            self.drop_superseded(&task, weight, status.reason);
         }
         self.last += 1;
         let seq = self.last;
@@ -149,7 +154,7 @@ impl Ledger {
             && match weight {
                 Weight::Passing => true,
                 Weight::Light => !self.pace.has_room(now),
-                Weight::Results | Weight::Terminal => false,
+                Weight::Finding | Weight::Results | Weight::Terminal => false,
             };
         let until = now + self.hold;
         self.by_id.insert(id, seq);
@@ -226,7 +231,9 @@ impl Ledger {
         }
         match self.remove(seq) {
             Weight::Terminal => Acknowledged::Last,
-            Weight::Passing | Weight::Light | Weight::Results => Acknowledged::Earlier,
+            Weight::Passing | Weight::Light | Weight::Finding | Weight::Results => {
+                Acknowledged::Earlier
+            }
         }
     }
 
@@ -292,7 +299,8 @@ impl Ledger {
         }
     }
 
-    fn drop_superseded(&mut self, task: &TaskId) {
+    /// Drops what an update of this weight and reason makes superfluous.
+    fn drop_superseded(&mut self, task: &TaskId, weight: Weight, reason: Option<i32>) {
         let Some(line) = self.by_task.get(task) else { return };
         let superseded = line
             .seqs
@@ -300,8 +308,12 @@ impl Ledger {
             .copied()
             .filter(|seq| {
                 let entry = &self.entries[seq];
-                matches!(entry.weight, Weight::Passing | Weight::Light)
-                    && matches!(entry.place, Place::Held { .. } | Place::Ready { .. })
+                let superfluous = match entry.weight {
+                    Weight::Passing | Weight::Light => self.policy == UpdatePolicy::Coalesce,
+                    Weight::Finding => weight == Weight::Finding && entry.status.reason == reason,
+                    Weight::Results | Weight::Terminal => false,
+                };
+                superfluous && matches!(entry.place, Place::Held { .. } | Place::Ready { .. })
             })
             .collect::<Vec<_>>();
         for seq in superseded {

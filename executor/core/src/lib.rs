@@ -12,12 +12,14 @@
 //! | `session` | the connection: when to open it, when to give up |
 //! | `ledger` | every update until its acknowledgement |
 //! | `runs` | every process from wish to end, with kills and limits |
+//! | `checks` | when tasks are probed, and what the answers mean |
 //! | `task`, `batch`, `items`, `results` | Mesos tasks and what they consist of |
 //! | `spec`, `command`, `bounds` | reading and refusing what a task asks for |
 
 mod action;
 mod batch;
 mod bounds;
+mod checks;
 mod command;
 mod config;
 mod core;
@@ -35,16 +37,17 @@ mod task;
 mod time;
 
 pub use crate::{
-    action::{Action, Exit, Options, RuntimeKind, Signal, Spawn, Template},
+    action::{Action, Attempt, Exit, Options, Page, Probe, RuntimeKind, Signal, Spawn, Template},
     bounds::{Bounds, Limit},
+    checks::spec::CheckError,
     command::CommandError,
     config::{
         Checkpoint, Config, QueueBounds, REPORT_INTERVAL_MIN, UPDATE_CONNECTIONS,
         UnknownUpdatePolicy, UpdatePace, UpdatePolicy,
     },
     core::{Core, WakeReason},
-    ids::{CallId, ConnectionId, GroupId, LaneId, RunId, UpdateId},
-    input::{Disconnection, Input, Remark, RunEvent, StartDetails},
+    ids::{CallId, ConnectionId, GroupId, LaneId, ProbeId, RunId, UpdateId},
+    input::{Answer, Disconnection, Input, Remark, RunEvent, StartDetails},
     items::ItemsError,
     note::Note,
     results::REPORT_BYTES_MAX,

@@ -55,12 +55,30 @@ pub enum Note {
         /// The message of its last update.
         message: String,
     },
-    /// The task asks for something that is not done yet.
-    NotHonoured {
+    /// A probe says that a task is not healthy, and the framework was told.
+    Unhealthy {
         /// Its id.
         task: TaskId,
-        /// Name of the field.
-        field: &'static str,
+        /// Failures in a row.
+        failures: u32,
+        /// As many in a row end it.
+        limit: u32,
+        /// What the probe has shown.
+        reason: String,
+    },
+    /// A probe failed in the grace period of a task that never was healthy.
+    FailureIgnored {
+        /// Its id.
+        task: TaskId,
+        /// What the probe has shown.
+        reason: String,
+    },
+    /// A probe of a task's `check` gave nothing.
+    CheckFailed {
+        /// Its id.
+        task: TaskId,
+        /// Why.
+        reason: String,
     },
     /// A LAUNCH for a task that is here already, or one that comes while the executor ends.
     LaunchIgnored {

@@ -346,8 +346,9 @@ impl Runs {
             .collect()
     }
 
-    /// Signals whatever is due.
-    pub(crate) fn wake(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+    /// Signals whatever is due. Gives those that have just had their time.
+    pub(crate) fn wake(&mut self, now: Now, actions: &mut VecDeque<Action>) -> Vec<Owner> {
+        let mut overtime = Vec::new();
         while let Some(&(at, id)) = self.timers.first()
             && at <= now.instant
         {
@@ -357,11 +358,13 @@ impl Runs {
                 let escalation = Escalation::At(now.instant + run.grace);
                 let kill = Kill { cause: Cause::TimedOut, escalation };
                 run.phase = Phase::Killing { started, kill };
+                overtime.push(run.owner.clone());
                 actions.push_back(Action::Signal(id, Signal::Term));
                 self.set_timer(id, None);
             }
             self.escalate(now, id, actions);
         }
+        overtime
     }
 
     /// When [`Self::wake`] has something to do.

@@ -15,13 +15,16 @@ use marmoset_proto::{
     codec::{self, DecodeError, Encoding},
     item,
     marmoset::v1::{Batch, Item, TaskSpec},
-    mesos::v1::{CommandInfo, ContainerInfo, Resource, TaskInfo, container_info, image},
+    mesos::v1::{
+        CommandInfo, ContainerInfo, DurationInfo, Resource, TaskInfo, container_info, image,
+    },
 };
 
 pub use self::process::ProcessError;
 use crate::{
     action::{Options, RuntimeKind, Template},
     bounds::Bounds,
+    checks::spec::{self as check_spec, CheckError, CheckSpecs},
     command::{self, CommandError},
     items::{ItemsError, Pending},
 };
@@ -46,6 +49,7 @@ pub(crate) struct Single {
     pub(crate) item: Option<Item>,
     pub(crate) ports: Vec<u16>,
     pub(crate) limit: Option<Duration>,
+    pub(crate) checks: CheckSpecs,
 }
 
 /// Many runs of one command.
@@ -175,6 +179,18 @@ pub enum SpecError {
          `batch.max_completion_time` limits each item"
     )]
     LimitOfBatch,
+    /// A check cannot be tried.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// Which of the runs would it be about?
+    #[error(
+        "`TaskInfo.{0}` is set for a batch, whose runs come and go: \
+         launch the task that is to be watched alone"
+    )]
+    CheckOfBatch(&'static str),
+    /// Ends before it begins.
+    #[error("`TaskInfo.{0}` is negative: it must be 0 or more")]
+    Negative(&'static str),
     /// No time at all.
     #[error("`{0}` is not more than 0")]
     NoTime(&'static str),
@@ -209,6 +225,13 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
         (None, Some(data)) if !data.is_empty() => decode(data)?,
         (None, _) => return Err(SpecError::Absent),
     };
+    let negative = |time: &Option<DurationInfo>| time.is_some_and(|time| time.nanoseconds < 0);
+    if negative(&task.max_completion_time) {
+        return Err(SpecError::Negative("max_completion_time"));
+    }
+    if task.kill_policy.is_some_and(|policy| negative(&policy.grace_period)) {
+        return Err(SpecError::Negative("kill_policy.grace_period"));
+    }
     let runtime = runtime(spec.runtime.as_deref(), task.container.as_ref())?;
     let ports = ports(&task.resources)?;
     let width = spec.batch.as_ref().map_or(1, Batch::width);
@@ -239,11 +262,17 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
             if spec.item.as_ref().is_some_and(|item| item.line().contains('\0')) {
                 return Err(SpecError::Line(spec.item.map_or(0, |item| item.index)));
             }
+            let template = template(command);
+            let checks = check_spec::read(task, &template)?;
             let limit = task.max_completion_time.map(|limit| limit.to_duration());
-            Ok(Work::Single(Single { template: template(command), item: spec.item, ports, limit }))
+            Ok(Work::Single(Single { template, item: spec.item, ports, limit, checks }))
         }
         (None, Some(_)) if spec.item.is_some() => Err(SpecError::ItemBesideBatch),
         (None, Some(_)) if task.max_completion_time.is_some() => Err(SpecError::LimitOfBatch),
+        (None, Some(_)) if task.health_check.is_some() => {
+            Err(SpecError::CheckOfBatch("health_check"))
+        }
+        (None, Some(_)) if task.check.is_some() => Err(SpecError::CheckOfBatch("check")),
         (None, Some(batch)) => read_batch(batch, template, ports).map(Work::Batch),
     }
 }

@@ -45,6 +45,7 @@ impl Core {
             }
         };
         self.waiting.remove(id);
+        self.checks.stop(id, &mut self.actions);
         if first && self.killing_state {
             self.update(now, id, Weight::Passing, TaskState::TaskKilling.into());
         }

@@ -19,8 +19,8 @@ use marmoset_proto::{
 use prost::Message as _;
 
 use crate::{
-    Action, CallId, Checkpoint, Config, ConnectionId, Core, Disconnection, Input, LaneId, Note,
-    Now, RunEvent, RunId, Signal, WallTime,
+    Action, Answer, Attempt, CallId, Checkpoint, Config, ConnectionId, Core, Disconnection, Input,
+    LaneId, Note, Now, Probe, RunEvent, RunId, Signal, WallTime,
 };
 
 /// Wall clock at the start of a simulation.
@@ -44,6 +44,10 @@ pub(super) struct Sim {
     /// Runs that the runtime got, by task.
     pub(super) runs: BTreeMap<String, RunId>,
     pub(super) signals: Vec<(RunId, Signal)>,
+    /// Probes under way, the oldest first.
+    pub(super) probes: Vec<Probe>,
+    /// The framework wants TASK_KILLING.
+    pub(super) killing_state: bool,
     pub(super) exit: Option<crate::Exit>,
     names: BTreeMap<Bytes, usize>,
     pub(super) spawned: BTreeSet<RunId>,
@@ -109,6 +113,8 @@ impl Sim {
             unacknowledged: VecDeque::new(),
             runs: BTreeMap::new(),
             signals: Vec::new(),
+            probes: Vec::new(),
+            killing_state: true,
             exit: None,
             names: BTreeMap::new(),
             spawned: BTreeSet::new(),
@@ -165,9 +171,10 @@ impl Sim {
             self.unacknowledged.push_back(update.status);
         }
         let capability = Capability { r#type: Some(capability::Type::TaskKillingState.into()) };
+        let capabilities = self.killing_state.then_some(capability).into_iter().collect();
         let subscribed = event::Subscribed {
             executor_info: ExecutorInfo::default(),
-            framework_info: FrameworkInfo { capabilities: vec![capability], ..Default::default() },
+            framework_info: FrameworkInfo { capabilities, ..FrameworkInfo::default() },
             agent_info: AgentInfo { id: Some("agent".into()), ..AgentInfo::default() },
             container_id: None,
         };
@@ -268,6 +275,23 @@ impl Sim {
         self.input(Input::Run(run, exited));
     }
 
+    /// Answers the oldest probe.
+    pub(super) fn probed(&mut self, answer: Answer) {
+        assert!(!self.probes.is_empty(), "no probe is under way: {}", self.log);
+        let probe = self.probes.remove(0);
+        self.line(&format!("probe of {} gives {answer:?}", probe.spawn.task));
+        self.input(Input::Probed(probe.id, answer));
+    }
+
+    /// Lets time pass until a probe is made.
+    pub(super) fn next_probe(&mut self) -> &Probe {
+        while self.probes.is_empty() {
+            let (at, _) = self.core.poll_wake().expect("a probe is to come");
+            self.pass((at - self.start).saturating_sub(self.at));
+        }
+        &self.probes[0]
+    }
+
     pub(super) fn refused(&mut self, task: &str, message: &str) {
         let (run, at) = (self.run(task), self.wall());
         self.runs.remove(task);
@@ -301,6 +325,18 @@ impl Sim {
                     assert!(self.spawned.contains(&run));
                     self.signals.push((run, signal));
                 }
+                Action::Probe(probe) => {
+                    assert!(self.spawned.contains(&probe.spawn.run), "a run that was started");
+                    assert!(
+                        self.probes.iter().filter(|p| p.spawn.run == probe.spawn.run).count() < 2,
+                        "one of each check at a time"
+                    );
+                    self.probes.push(*probe);
+                }
+                Action::Abandon(id) => {
+                    let at = self.probes.iter().position(|probe| probe.id == id);
+                    self.probes.remove(at.expect("only what is under way is abandoned"));
+                }
                 Action::Note(_) => {}
                 Action::Exit(exit) => self.exit = Some(exit),
             }
@@ -330,6 +366,18 @@ impl Sim {
                 let task = self.runs.iter().find(|(_, id)| *id == run).map(|(task, _)| task);
                 format!("signal {} {signal:?}", task.map_or("?", |task| task.as_str()))
             }
+            Action::Probe(probe) => {
+                let kind = match &*probe.attempt {
+                    Attempt::Command(_) => "COMMAND",
+                    Attempt::Http(_) => "HTTP",
+                    Attempt::Tcp(_) => "TCP",
+                };
+                format!("probe {} {kind}", probe.spawn.task)
+            }
+            Action::Abandon(id) => {
+                let probe = self.probes.iter().find(|probe| probe.id == *id);
+                format!("abandon the probe of {}", probe.map_or("?", |probe| &probe.spawn.task))
+            }
             Action::Note(note) => format!("note: {}", show_note(note)),
             Action::Exit(exit) => format!("exit: {exit:?}"),
         }
@@ -345,6 +393,18 @@ impl Sim {
         }
         if status.reason.is_some() {
             let _ = write!(text, " {}", status.reason().as_str_name());
+        }
+        if let Some(healthy) = status.healthy {
+            let _ = write!(text, " healthy={healthy}");
+        }
+        if let Some(check) = &status.check_status {
+            let command = check.command.as_ref().map(|command| command.exit_code);
+            let http = check.http.as_ref().map(|http| http.status_code);
+            let tcp = check.tcp.as_ref().map(|tcp| tcp.succeeded);
+            let _ = write!(text, " check");
+            let _ = command.map(|code| write!(text, " exit_code={code:?}"));
+            let _ = http.map(|code| write!(text, " status_code={code:?}"));
+            let _ = tcp.map(|succeeded| write!(text, " succeeded={succeeded:?}"));
         }
         if let Some(data) = &status.data {
             let report = Report::decode(data.clone()).expect("a report");
@@ -371,7 +431,11 @@ fn show_note(note: &Note) -> String {
         Note::TaskReceived { task, items } => format!("received {task} of {items}"),
         Note::TaskEnded { task, state, .. } => format!("ended {task} {state}"),
         Note::TaskRefused { task, message } => format!("refused {task}: {message}"),
-        Note::NotHonoured { task, field } => format!("{task}: {field} is not honoured"),
+        Note::Unhealthy { task, failures, limit, reason } => {
+            format!("{task} is not healthy, {failures} of {limit}: {reason}")
+        }
+        Note::FailureIgnored { task, reason } => format!("failure of {task} ignored: {reason}"),
+        Note::CheckFailed { task, reason } => format!("check of {task} gave nothing: {reason}"),
         Note::LaunchIgnored { task, reason } => format!("LAUNCH of {task} ignored: {reason}"),
         Note::KillIgnored { task } => format!("KILL of {task} ignored"),
         Note::AcknowledgementIgnored { task, .. } => format!("acknowledgement for {task} ignored"),

@@ -94,13 +94,6 @@ impl Core {
             Ok(body) => (Stage::Active(Progress::Waiting, body), None),
             Err(refusal) => (Stage::Ended, Some(refusal)),
         };
-        for (field, set) in
-            [("health_check", info.health_check.is_some()), ("check", info.check.is_some())]
-        {
-            if set && refusal.is_none() {
-                self.note(Note::NotHonoured { task: id.clone(), field });
-            }
-        }
         let info = Some(Box::new(info));
         self.tasks.insert(id.clone(), Task { info, received: now.wall, group, grace, stage });
         match refusal {
@@ -116,6 +109,7 @@ impl Core {
                 self.note(Note::TaskRefused { task: id.clone(), message: message.clone() });
                 let content = Content { message: Some(message), reason, ..state.into() };
                 self.update(now, &id, Weight::Terminal, content);
+                self.checks.remove(&id);
             }
         }
     }
@@ -130,6 +124,10 @@ impl Core {
         let id = &info.task_id;
         let work = spec::read(info)
             .map_err(|error| Refusal { state: TaskState::TaskError, message: error.to_string() })?;
+        match &work {
+            Work::Single(single) => self.checks.add(id, &single.checks),
+            Work::Batch(_) => {}
+        }
         let full = full.or_else(|| match &work {
             Work::Single(_) => None,
             Work::Batch(batch) => self.items_full(batch.pending.len()),
@@ -147,12 +145,17 @@ impl Core {
                 let (index, attempt) =
                     single.item.as_ref().map_or((0, 0), |item| (item.index, item.attempt()));
                 let owner = Owner { task: id.clone(), part: Part::Whole };
-                let run = self.runs.add(owner, single.limit, grace, |run| Spawn {
-                    run,
-                    template: single.template,
-                    item: single.item,
-                    task: id.value.clone(),
-                    ports: single.ports,
+                let checks = &mut self.checks;
+                let run = self.runs.add(owner, single.limit, grace, |run| {
+                    let spawn = Spawn {
+                        run,
+                        template: single.template,
+                        item: single.item,
+                        task: id.value.clone(),
+                        ports: single.ports,
+                    };
+                    checks.prepare(id, &spawn);
+                    spawn
                 });
                 Body::Single { run, index, attempt }
             }
@@ -202,6 +205,7 @@ impl Core {
         };
         self.waiting.remove(id);
         let StartDetails { container_status, data } = details;
+        self.checks.start(now.instant, id, container_status.as_ref());
         let content = Content { container_status, data, ..TaskState::TaskRunning.into() };
         self.update(now, id, Weight::Light, content);
     }
@@ -271,11 +275,13 @@ impl Core {
         self.active -= 1;
         self.waiting.remove(id);
         self.batches.remove(id);
+        self.checks.stop(id, &mut self.actions);
         let message = content.message.clone().unwrap_or_default();
         let state = content.state.as_str_name();
         self.note(Note::TaskEnded { task: id.clone(), state, message });
         let finished = content.state == TaskState::TaskFinished;
         self.update(now, id, Weight::Terminal, content);
+        self.checks.remove(id);
         if finished {
             self.leave_group(id);
         } else {
@@ -290,7 +296,7 @@ struct Refusal {
     message: String,
 }
 
-fn clipped(mut message: String) -> String {
+pub(super) fn clipped(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES_MAX {
         let end = (0..=MESSAGE_BYTES_MAX).rev().find(|at| message.is_char_boundary(*at));
         message.truncate(end.unwrap_or(0));

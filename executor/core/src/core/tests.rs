@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use marmoset_proto::mesos::v1::{
-    HealthCheck, TaskInfo,
+    TaskInfo,
     executor::{Event, event},
 };
 
@@ -120,14 +120,6 @@ fn foreign_data_is_an_error_that_tells_what_is_expected() {
         "{}",
         sim.log
     );
-}
-
-#[test]
-fn checks_are_not_honoured_and_that_is_said() {
-    let mut sim = Sim::subscribed(config());
-    sim.launch(TaskInfo { health_check: Some(HealthCheck::default()), ..single("t") });
-    assert!(sim.log.contains("t: health_check is not honoured"));
-    assert_eq!(sim.spawned.len(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use marmoset_proto::mesos::v1::TaskState;
+use marmoset_proto::mesos::v1::{TaskState, task_status::Reason};
 use proptest::prelude::*;
 
 use super::*;
@@ -48,6 +48,8 @@ fn op() -> impl Strategy<Value = Op> {
 struct Made {
     id: UpdateId,
     weight: Weight,
+    /// Differs between findings of the one check and the other.
+    reason: Option<i32>,
 }
 
 struct Model {
@@ -126,26 +128,34 @@ impl Model {
     fn add(&mut self, task: u8, which: u8) {
         let name = format!("t{task}");
         let made = self.made.entry(name.clone()).or_default();
-        let weight = match (made.last().map(|made| made.weight), which % 4) {
+        let weight = match (made.last().map(|made| made.weight), which % 6) {
             (Some(Weight::Terminal), _) => return,
             (None, 0) => Weight::Passing,
             (None | Some(Weight::Passing), 1) => Weight::Light,
             (_, 3) => Weight::Terminal,
+            (Some(_), 4 | 5) => Weight::Finding,
             (..) => Weight::Results,
         };
+        let reason = match (weight, which % 6) {
+            (Weight::Finding, 4) => Some(Reason::TaskHealthCheckStatusUpdated),
+            (Weight::Finding, _) => Some(Reason::TaskCheckStatusUpdated),
+            (Weight::Passing | Weight::Light | Weight::Results | Weight::Terminal, _) => None,
+        };
+        let reason = reason.map(i32::from);
         let state = match weight {
             Weight::Passing => TaskState::TaskStarting,
-            Weight::Light | Weight::Results => TaskState::TaskRunning,
+            Weight::Light | Weight::Finding | Weight::Results => TaskState::TaskRunning,
             Weight::Terminal => TaskState::TaskFinished,
         };
         if !self.ledger.wants(weight) {
             return;
         }
         let id = self.random.update_id();
-        made.push(Made { id, weight });
+        made.push(Made { id, weight, reason });
         let status = TaskStatus {
             task_id: name.as_str().into(),
             state: state.into(),
+            reason,
             uuid: Some(bytes::Bytes::copy_from_slice(id.0.as_bytes())),
             ..TaskStatus::default()
         };
@@ -199,7 +209,9 @@ impl Model {
         let expected = match (self.acknowledged.insert(id), weight) {
             (false, _) => Acknowledged::Unknown,
             (true, Weight::Terminal) => Acknowledged::Last,
-            (true, Weight::Passing | Weight::Light | Weight::Results) => Acknowledged::Earlier,
+            (true, Weight::Passing | Weight::Light | Weight::Finding | Weight::Results) => {
+                Acknowledged::Earlier
+            }
         };
         assert_eq!(self.ledger.acknowledge(&task, id), expected);
     }
@@ -227,10 +239,13 @@ impl Model {
         for (name, made) in &self.made {
             let arrived = &self.arrived[name];
             assert_eq!(arrived.last(), made.last().map(|made| &made.id), "the last one is the end");
-            for made in made {
-                let light = matches!(made.weight, Weight::Passing | Weight::Light);
-                let may_drop = light && self.policy == UpdatePolicy::Coalesce;
-                assert!(may_drop || arrived.contains(&made.id), "lost: {made:?}");
+            for (at, one) in made.iter().enumerate() {
+                let may_drop = match one.weight {
+                    Weight::Passing | Weight::Light => self.policy == UpdatePolicy::Coalesce,
+                    Weight::Finding => made[at + 1..].iter().any(|made| made.reason == one.reason),
+                    Weight::Results | Weight::Terminal => false,
+                };
+                assert!(may_drop || arrived.contains(&one.id), "lost: {one:?}");
             }
         }
     }
