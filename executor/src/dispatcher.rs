@@ -97,6 +97,11 @@ impl<R: Runtime> Dispatcher<R> {
                 let events = events.into_iter().map(|(run, event)| Input::Run(run, event));
                 self.core.handle_all(now, events);
             }
+            Occurrence::Runtime(RuntimeEvent::Probes(answers)) => {
+                for (probe, answer) in answers {
+                    self.core.handle(now, Input::Probed(probe, answer));
+                }
+            }
             Occurrence::Runtime(RuntimeEvent::Lost { reason }) => {
                 self.core.handle(now, Input::LauncherDied(reason));
             }
@@ -124,6 +129,8 @@ impl<R: Runtime> Dispatcher<R> {
                 }
                 Action::Spawn(spawn) => self.runtime.spawn(*spawn),
                 Action::Signal(run, signal) => self.runtime.signal(run, signal),
+                Action::Probe(probe) => self.runtime.probe(*probe),
+                Action::Abandon(probe) => self.runtime.abandon(probe),
                 Action::Note(note) => notes::log(note),
                 Action::Exit(why) => exit = Some(why),
             }

@@ -20,6 +20,7 @@ pub mod floor;
 pub mod launcher;
 mod notes;
 mod output;
+mod probes;
 mod runtime;
 mod start;
 

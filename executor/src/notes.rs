@@ -16,9 +16,13 @@ pub(crate) fn log(note: Note) {
         Note::TaskReceived { task, items } => debug!(%task, items, "task received"),
         Note::TaskEnded { task, state, message } => debug!(%task, state, message, "task ended"),
         Note::TaskRefused { task, message } => warn!(%task, message, "task refused"),
-        Note::NotHonoured { task, field } => {
-            warn!(%task, field, "the task runs, but this field is not honoured yet");
+        Note::Unhealthy { task, failures, limit, reason } => {
+            warn!(%task, failures, limit, reason, "the task is not healthy");
         }
+        Note::FailureIgnored { task, reason } => {
+            debug!(%task, reason, "health check failed in the grace period");
+        }
+        Note::CheckFailed { task, reason } => info!(%task, reason, "check without a result"),
         Note::LaunchIgnored { task, reason } => warn!(%task, reason, "LAUNCH ignored"),
         Note::KillIgnored { task } => info!(%task, "KILL ignored: the task is not running here"),
         Note::AcknowledgementIgnored { task, update } => {

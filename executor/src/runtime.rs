@@ -12,7 +12,7 @@ mod users;
 
 use std::future::Future;
 
-use marmoset_executor_core::{RunEvent, RunId, Signal, Spawn};
+use marmoset_executor_core::{Answer, Probe, ProbeId, RunEvent, RunId, Signal, Spawn};
 
 pub(crate) use process::{ProcessConfig, ProcessRuntime};
 
@@ -23,6 +23,13 @@ pub(crate) trait Runtime {
 
     /// Collects a signal, for everything that belongs to the run.
     fn signal(&mut self, run: RunId, signal: Signal);
+
+    /// Collects a probe of a run that has started. A command runs where the run does, and
+    /// the loopback addresses of all others are those that the run sees.
+    fn probe(&mut self, probe: Probe);
+
+    /// Gives a probe up and ends what it has started. It may be over already.
+    fn abandon(&mut self, probe: ProbeId);
 
     /// Hands over what was collected. Never blocks.
     fn flush(&mut self);
@@ -39,6 +46,8 @@ pub(crate) trait Runtime {
 pub(crate) enum RuntimeEvent {
     /// In their order for each run.
     Runs(Vec<(RunId, RunEvent)>),
+    /// One answer for each probe that was not given up; others mean nothing.
+    Probes(Vec<(ProbeId, Answer)>),
     /// Whatever ran is gone; the runtime itself is ready again.
     Lost {
         /// Why.

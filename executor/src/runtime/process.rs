@@ -13,7 +13,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use marmoset_executor_core::{RunEvent, RunId, RuntimeKind, Signal, Spawn, WallTime};
+use marmoset_executor_core::{
+    Answer, Attempt, Probe, ProbeId, RunEvent, RunId, RuntimeKind, Signal, Spawn, WallTime,
+};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -23,6 +25,7 @@ use super::{
 use crate::{
     launcher::{self, Launcher, LauncherConfig, LauncherEvent, Report, Scope, Step},
     output::OutputDefaults,
+    probes::Probes,
 };
 
 /// Deaths in a row, without anything having been started, after which there is no use in another.
@@ -30,6 +33,9 @@ const DEATHS_MAX: u32 = 3;
 
 /// How long the end of the launcher is waited for.
 const CLOSE_LIMIT: Duration = Duration::from_millis(300);
+
+/// Set in the ids by which the launcher knows commands that probe a run.
+const PROBE: u64 = 1 << 63;
 
 /// What the process runtime needs.
 #[derive(Debug)]
@@ -58,6 +64,10 @@ pub(crate) struct ProcessRuntime {
     signals: Vec<launcher::Signal>,
     /// Runs that could not be asked for.
     refused: Vec<(RunId, RunEvent)>,
+    /// Those over the network.
+    probes: Probes,
+    /// Answers of commands that probed a run.
+    answers: Vec<(ProbeId, Answer)>,
     /// What was asked for and has not started: bounded by the core.
     starting: HashMap<RunId, Request>,
     deaths: u32,
@@ -91,6 +101,8 @@ impl ProcessRuntime {
             spawns: Vec::new(),
             signals: Vec::new(),
             refused: Vec::new(),
+            probes: Probes::default(),
+            answers: Vec::new(),
             starting: HashMap::new(),
             deaths: 0,
         })
@@ -116,6 +128,29 @@ impl ProcessRuntime {
                     "the launcher died ({reason}) and cannot be started again: {error}"
                 ),
             },
+        }
+    }
+
+    fn take(&mut self, request: launcher::Spawn) {
+        let user = request.user.as_ref().map(|user| user.uid);
+        let (program, cwd) = (request.program.clone(), request.cwd.clone());
+        self.starting.insert(request.run, Request { program, cwd, user });
+        self.spawns.push(request);
+    }
+
+    /// What the report about a command means for the probe that it is.
+    fn answer(&mut self, report: &Report) -> Option<Answer> {
+        match *report {
+            Report::Started { run, .. } => {
+                self.starting.remove(&run);
+                None
+            }
+            Report::SpawnFailed { run, errno, step, .. } => {
+                self.templates.forget_programs();
+                let request = self.starting.remove(&run);
+                Some(Answer::Nothing { reason: failure(step, errno, request.as_ref()) })
+            }
+            Report::Exited { wait_status, .. } => Some(Answer::Exited { wait_status }),
         }
     }
 
@@ -155,12 +190,7 @@ impl Runtime for ProcessRuntime {
             return;
         }
         match self.templates.request(&spawn) {
-            Ok(request) => {
-                let user = request.user.as_ref().map(|user| user.uid);
-                let (program, cwd) = (request.program.clone(), request.cwd.clone());
-                self.starting.insert(spawn.run, Request { program, cwd, user });
-                self.spawns.push(request);
-            }
+            Ok(request) => self.take(request),
             Err(unusable) => {
                 let (message, at) = (unusable.to_string(), WallTime::from(SystemTime::now()));
                 self.refused.push((spawn.run, RunEvent::Refused { message, at }));
@@ -174,6 +204,29 @@ impl Runtime for ProcessRuntime {
             Signal::Kill => libc::SIGKILL,
         };
         self.signals.push(launcher::Signal { run, signal, scope: Scope::Session });
+    }
+
+    fn probe(&mut self, probe: Probe) {
+        match &*probe.attempt {
+            Attempt::Command(template) => {
+                let run = RunId(probe.id.0 | PROBE);
+                match self.templates.probe(run, &probe.spawn, template) {
+                    Ok(request) => self.take(request),
+                    Err(unusable) => {
+                        let reason = unusable.to_string();
+                        self.answers.push((probe.id, Answer::Nothing { reason }));
+                    }
+                }
+            }
+            Attempt::Http(page) => self.probes.get(probe.id, page.clone()),
+            Attempt::Tcp(address) => self.probes.connect(probe.id, *address),
+        }
+    }
+
+    fn abandon(&mut self, probe: ProbeId) {
+        if !self.probes.abandon(probe) {
+            self.signal(RunId(probe.0 | PROBE), Signal::Kill);
+        }
     }
 
     fn flush(&mut self) {
@@ -191,10 +244,27 @@ impl Runtime for ProcessRuntime {
             tokio::task::yield_now().await;
             return RuntimeEvent::Runs(mem::take(&mut self.refused));
         }
-        match self.events.recv().await {
+        if !self.answers.is_empty() {
+            tokio::task::yield_now().await;
+            return RuntimeEvent::Probes(mem::take(&mut self.answers));
+        }
+        let event = tokio::select! {
+            event = self.events.recv() => event,
+            answer = self.probes.next() => return RuntimeEvent::Probes(vec![answer]),
+        };
+        match event {
             Some(LauncherEvent::Reports(reports)) => {
-                let events = reports.into_iter().map(|report| self.translate(report));
-                RuntimeEvent::Runs(events.collect())
+                let mut events = Vec::with_capacity(reports.len());
+                for report in reports {
+                    match report.run().0 {
+                        id if id & PROBE != 0 => {
+                            let answer = self.answer(&report);
+                            self.answers.extend(answer.map(|answer| (ProbeId(id ^ PROBE), answer)));
+                        }
+                        _ => events.push(self.translate(report)),
+                    }
+                }
+                RuntimeEvent::Runs(events)
             }
             Some(LauncherEvent::Died { reason }) => self.replace(reason),
             None => self.replace("its reports ended".to_string()),

@@ -21,7 +21,7 @@ use crate::{
     launcher::{self, Output, Rlimit, User},
     output::{OutputDefaults, Targets},
 };
-use marmoset_executor_core::{Spawn, Template};
+use marmoset_executor_core::{RunId, Spawn, Template};
 use marmoset_proto::{
     marmoset::v1::{Item, output::Target},
     placeholder,
@@ -83,10 +83,32 @@ impl Templates {
 
     /// Makes the request for one run.
     pub(super) fn request(&mut self, spawn: &Spawn) -> Result<launcher::Spawn, Unusable> {
+        self.assemble(spawn, spawn.item.as_ref())
+    }
+
+    /// Makes the request for a command that probes a run, in the folder of the run and with
+    /// its variables. What it prints is thrown away: nobody bounds it.
+    pub(super) fn probe(
+        &mut self,
+        run: RunId,
+        spawn: &Spawn,
+        template: &Arc<Template>,
+    ) -> Result<launcher::Spawn, Unusable> {
+        let spawn = Spawn { run, template: template.clone(), ..spawn.clone() };
+        let request = self.assemble(&spawn, None)?;
+        let (stdout, stderr) = (Output::Null, Output::Null);
+        Ok(launcher::Spawn { create_cwd: false, stdout, stderr, ..request })
+    }
+
+    /// Makes a request; `item` is what placeholders stand for.
+    fn assemble(
+        &mut self,
+        spawn: &Spawn,
+        item: Option<&Item>,
+    ) -> Result<launcher::Spawn, Unusable> {
         let prepared = self.prepare(spawn)?;
         let command = &prepared.template.command;
         let folder = self.sandbox.join("tasks").join(&spawn.task);
-        let item = spawn.item.as_ref();
         let value = expand(command.value(), item);
         let (program, argv) = if command.shell() {
             let argv = [b"sh".to_vec(), b"-c".to_vec(), value.into_bytes()];
@@ -223,7 +245,6 @@ fn expand(template: &str, item: Option<&Item>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use marmoset_executor_core::RunId;
     use marmoset_proto::mesos::v1::{CommandInfo, Environment, environment::Variable};
 
     use super::*;

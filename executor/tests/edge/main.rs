@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod agent;
+mod checks;
 mod process;
 
 use std::{

@@ -19,6 +19,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 
 pub(crate) use dial::Dialer;
+pub use dial::{ResolveError, resolve};
 pub(crate) use tls::Authorities;
 
 use crate::error::TransportError;

@@ -29,6 +29,7 @@ mod subscription;
 pub use calls::{Answer, Calls};
 pub use client::Client;
 pub use config::{Auth, ClientConfig, ConfigError, Keepalive};
+pub use connection::{ResolveError, resolve};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{CallError, ConnectError, GetError, StreamError, SubscribeError, TransportError};
 pub use marmoset_proto::codec::Encoding;

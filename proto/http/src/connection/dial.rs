@@ -139,10 +139,14 @@ impl Dialer {
     }
 }
 
-type ResolveError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a name could not be looked up.
+pub type ResolveError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Looks a name up in the hosts file and in DNS.
-async fn resolve(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+/// Looks a name up in the hosts file and in DNS, without the system's resolver.
+///
+/// # Errors
+/// When nobody knows the name, or it has no address.
+pub async fn resolve(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
     let mut builder = match TokioResolver::builder_tokio() {
         Ok(builder) => builder,
         Err(error) => {
