@@ -16,6 +16,7 @@ mod arguments;
 mod clock;
 mod dispatcher;
 mod environment;
+pub mod fetch;
 pub mod floor;
 pub mod launcher;
 mod notes;
