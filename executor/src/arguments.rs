@@ -5,7 +5,7 @@ use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 use clap::Parser;
 use marmoset_executor_core::{QueueBounds, REPORT_INTERVAL_MIN, UpdatePolicy};
 use marmoset_http::Encoding;
-use marmoset_proto::{duration, marmoset::v1::output::Target, output};
+use marmoset_proto::{duration, marmoset::v1::output::Target, output, size};
 use tracing_subscriber::EnvFilter;
 
 /// Runs tasks for a Mesos agent.
@@ -61,6 +61,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TARGET", default_value = "file", value_parser = target)]
     pub(crate) stderr: Target,
 
+    /// Most that is kept of each output file, half from its beginning and half from its end, for
+    /// tasks that do not say so; `0B` for all of it
+    #[arg(long, value_name = "SIZE", default_value = "10MB", value_parser = size::parse)]
+    pub(crate) output_limit: u64,
+
     /// What is logged to stderr: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
     /// `info,marmoset_http=debug`
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
@@ -113,6 +118,7 @@ mod tests {
     use marmoset_executor_core::UPDATE_CONNECTIONS;
 
     use super::*;
+    use crate::output::LIMIT;
 
     fn read(arguments: &[&str]) -> Result<Arguments, clap::Error> {
         let all = ["marmoset-executor"].iter().chain(arguments).map(OsString::from);
@@ -129,6 +135,7 @@ mod tests {
         let defaults = read(&[]).unwrap();
         assert_eq!(defaults.updates, UpdatePolicy::Coalesce);
         assert_eq!(defaults.queue, 10_000);
+        assert_eq!(defaults.output_limit, LIMIT);
         assert_eq!(defaults.update_connections.get(), UPDATE_CONNECTIONS);
         let set =
             read(&["--updates", "all", "--encoding=json", "--kill-grace", "1.5secs"]).unwrap();
@@ -147,6 +154,7 @@ mod tests {
             (["--kill-grace", "5"], "'--kill-grace <DURATION>'"),
             (["--queue", "many"], "--queue"),
             (["--stdout", "void"], "none of `file`, `null`, `inherit`"),
+            (["--output-limit", "10"], "write it like `10MB`"),
             (["--encoding", "xml"], "none of `protobuf`, `json`"),
             (["--log", "a=b=c"], "--log"),
         ] {

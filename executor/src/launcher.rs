@@ -60,8 +60,8 @@ pub use marmoset_executor_core::RunId;
 pub use self::{
     handle::{Launcher, LauncherConfig, start},
     rate::{RateOutput, SpawnRate, SpawnRateConfig, spawn_rate},
-    report::{LauncherEvent, Report, Step, Usage},
-    request::{Output, Rlimit, Scope, Signal, Spawn, User},
+    report::{Cut, Kept, LauncherEvent, Report, Step, Usage},
+    request::{Keeping, Output, Rlimit, Scope, Signal, Spawn, User},
 };
 
 /// Exit status for being called in a way that makes no sense.

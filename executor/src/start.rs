@@ -88,7 +88,11 @@ fn serve(
             workers: arguments.launcher_workers,
             sandbox: environment.sandbox.clone(),
             inherited: environment.inherited.clone(),
-            output: OutputDefaults { stdout: arguments.stdout, stderr: arguments.stderr },
+            output: OutputDefaults {
+                stdout: arguments.stdout,
+                stderr: arguments.stderr,
+                limit: arguments.output_limit,
+            },
         })
         .context("cannot start the launcher")?;
         let core = core(&arguments, &environment);

@@ -97,6 +97,41 @@ fn inherit_shares_the_files_of_the_executor() {
 }
 
 #[test]
+fn what_is_too_much_loses_its_middle_and_the_message_says_so() {
+    let scene = Scene::new();
+    let script = "echo begin; head -c 50000000 /dev/zero; echo end; echo error >&2; exit 3";
+    for batch in ["1", "4"] {
+        let output = scene.path().join(format!("out{batch}"));
+        let done = scene.marmoset([
+            "run",
+            "--json",
+            "--count",
+            "4",
+            "--batch",
+            batch,
+            "--output-limit",
+            "1MB",
+            "--output",
+            output.to_str().unwrap(),
+            "--shell",
+            "--",
+            script,
+        ]);
+        assert_eq!(done.code(), 1, "{}", done.stderr);
+        assert_eq!(
+            done.json()["failures"][0]["message"],
+            "Command exited with status 3; stdout was cut: 47 MB written, the first and last 512 KB kept"
+        );
+        for index in 0..4 {
+            let kept = fs::read(output.join(format!("{index}.out"))).unwrap();
+            assert_eq!(kept.len(), 1 << 20);
+            assert!(kept.starts_with(b"begin\n\0") && kept.ends_with(b"\0end\n"));
+            assert_eq!(fs::read(output.join(format!("{index}.err"))).unwrap(), b"error\n");
+        }
+    }
+}
+
+#[test]
 fn there_must_be_something_to_collect() {
     let scene = Scene::new();
     let done = scene.marmoset([

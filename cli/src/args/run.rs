@@ -115,6 +115,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TARGET", value_parser = values::target, help_heading = "Output")]
     pub(crate) stderr: Option<Target>,
 
+    /// Most that is kept of each output of a task, e.g. `1MB`: half from its beginning and half from
+    /// its end; `0B` keeps all [default: what the executor is told, 10MB]
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Output")]
+    pub(crate) output_limit: Option<u64>,
+
     /// Print one JSON object instead of the summary
     #[arg(long)]
     pub(crate) json: bool,

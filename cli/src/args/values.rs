@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use marmoset_proto::{marmoset::v1::output::Target, output};
+use marmoset_proto::{marmoset::v1::output::Target, output, size};
 
 use super::Batch;
 
@@ -89,6 +89,11 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
 /// Where a stream of the tasks goes.
 pub(super) fn target(text: &str) -> Result<Target, String> {
     output::target(text).map_err(|error| error.to_string())
+}
+
+/// A number of bytes with its unit.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    size::parse(text).map_err(|_| "is no size: write it like `10MB`".to_owned())
 }
 
 /// One variable of a task's environment.

@@ -40,6 +40,7 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
         output: Output {
             stdout: args.stdout.map(Into::into),
             stderr: args.stderr.map(Into::into),
+            limit_bytes: args.output_limit,
             ..Output::default()
         },
         ..JobSpec::new(name(&args.command[0]), command(args), items)

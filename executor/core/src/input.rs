@@ -98,6 +98,8 @@ pub struct Remark {
     pub reason: Option<Reason>,
     /// The limit that ended it. It then failed, whatever its wait status.
     pub limitation: Option<TaskResourceLimitation>,
+    /// Nothing is left of its folder.
+    pub folder_removed: bool,
 }
 
 /// What came of a probe.

@@ -152,6 +152,14 @@ pub enum SpecError {
         /// What is wrong with it.
         problem: IdProblem,
     },
+    /// The name would not make file names.
+    #[error("`TaskSpec.output.pack` `{pack}` {problem}: it names files in the sandbox")]
+    Pack {
+        /// The name.
+        pack: String,
+        /// What is wrong with it.
+        problem: IdProblem,
+    },
     /// Ports cannot be shared out.
     #[error(
         "`batch.width` {width} times `batch.ports` {each} is not the number of ports \
@@ -233,6 +241,12 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
         return Err(SpecError::Negative("kill_policy.grace_period"));
     }
     let runtime = runtime(spec.runtime.as_deref(), task.container.as_ref())?;
+    if let Some(pack) = spec.output.as_ref().and_then(|output| output.pack.as_ref()) {
+        // The number of the pack follows it.
+        check_id(pack)
+            .and_then(|()| check_id(&format!("{pack}.{}.pack", u32::MAX)))
+            .map_err(|problem| SpecError::Pack { pack: pack.clone(), problem })?;
+    }
     let ports = ports(&task.resources)?;
     let width = spec.batch.as_ref().map_or(1, Batch::width);
     let options = Options {

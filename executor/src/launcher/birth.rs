@@ -21,7 +21,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::stat::Mode,
+    sys::stat::{self, Mode, SFlag},
     unistd::{self, Gid, Uid},
 };
 
@@ -115,7 +115,7 @@ fn create_folder(spawn: &Spawn) -> Result<(), Failure> {
     let cwd = spawn.cwd.as_c_str();
     match unistd::mkdir(cwd, Mode::from_bits_truncate(0o755)) {
         Ok(()) => {}
-        Err(Errno::EEXIST) => return Ok(()),
+        Err(Errno::EEXIST) => return check_folder(spawn).map_err(|errno| failure(errno as i32)),
         Err(Errno::ENOENT) => fs::create_dir_all(OsStr::from_bytes(cwd.to_bytes()))
             .map_err(|error| failure(error.raw_os_error().unwrap_or(libc::EIO)))?,
         Err(errno) => return Err(failure(errno as i32)),
@@ -124,6 +124,30 @@ fn create_folder(spawn: &Spawn) -> Result<(), Failure> {
         unistd::chown(cwd, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))
             .map_err(|errno| failure(errno as i32))
     })
+}
+
+/// Refuses a folder in which somebody has prepared something for the next one: a link that leads
+/// elsewhere, or a file that would be waited for.
+fn check_folder(spawn: &Spawn) -> Result<(), Errno> {
+    let is =
+        |found: &stat::FileStat, kind: SFlag| found.st_mode & SFlag::S_IFMT.bits() == kind.bits();
+    if is(&stat::lstat(spawn.cwd.as_c_str())?, SFlag::S_IFLNK) {
+        return Err(Errno::ELOOP);
+    }
+    for output in [&spawn.stdout, &spawn.stderr] {
+        if let Output::File(path) = output
+            && !path.as_bytes().starts_with(b"/")
+        {
+            let file = [spawn.cwd.as_bytes(), path.as_bytes()].join(&b'/');
+            match stat::lstat(OsStr::from_bytes(&file)) {
+                Ok(found) if is(&found, SFlag::S_IFREG) => {}
+                Ok(_) => return Err(Errno::EEXIST),
+                // It is about to be made.
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -225,6 +249,7 @@ unsafe fn redirect(output: &Output, target: c_int, step: Step) -> Result<(), Ste
         | libc::O_CREAT
         | libc::O_TRUNC
         | libc::O_APPEND
+        | libc::O_NOFOLLOW
         | libc::O_NOCTTY
         | libc::O_CLOEXEC;
     // SAFETY: the path outlives the call; `target` is 1 or 2, of this process only.

@@ -7,16 +7,15 @@ use std::{
     ffi::{CStr, CString},
 };
 
-use nix::sys::stat;
-
 use super::{Output, RunId, Spawn};
+use crate::output::Files;
 
 /// A run that has a process.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) id: RunId,
-    stdout: Option<CString>,
-    stderr: Option<CString>,
+    /// What it writes to.
+    pub(super) files: Files,
     /// The entry of the environment by which its processes are recognised.
     mark: Option<CString>,
 }
@@ -24,33 +23,17 @@ pub(super) struct Run {
 impl Run {
     /// Keeps what is needed of a request when its process has been started.
     pub(super) fn new(spawn: Spawn, mark: &Mark) -> Self {
-        let Spawn { run, cwd, stdout, stderr, mut env, .. } = spawn;
+        let Spawn { run, cwd, stdout, stderr, keeping, mut env, .. } = spawn;
         let mark = mark.position(&env).map(|at| env.swap_remove(at));
-        Self { id: run, stdout: path(stdout, &cwd), stderr: path(stderr, &cwd), mark }
-    }
-
-    /// How much its output files hold.
-    pub(super) fn output_bytes(&self) -> (u64, u64) {
-        (size(self.stdout.as_deref()), size(self.stderr.as_deref()))
+        Self { id: run, files: Files::new(cwd, path(stdout), path(stderr), keeping), mark }
     }
 }
 
-fn path(output: Output, cwd: &CStr) -> Option<CString> {
+fn path(output: Output) -> Option<CString> {
     match output {
         Output::Null | Output::Inherit => None,
-        Output::File(path) if path.as_bytes().starts_with(b"/") => Some(path),
-        Output::File(path) => {
-            let bytes = [cwd.to_bytes(), path.as_bytes()].join(&b'/');
-            // Neither part has a NUL.
-            CString::new(bytes).ok()
-        }
+        Output::File(path) => Some(path),
     }
-}
-
-fn size(path: Option<&CStr>) -> u64 {
-    path.and_then(|path| stat::stat(path).ok())
-        .and_then(|stat| u64::try_from(stat.st_size).ok())
-        .unwrap_or(0)
 }
 
 /// How processes are recognised: a variable that each run has another value of.
@@ -101,6 +84,15 @@ impl Live {
         Some(run)
     }
 
+    pub(super) fn get_mut(&mut self, pid: i32) -> Option<&mut Run> {
+        self.by_pid.get_mut(&pid)
+    }
+
+    /// Whether `run` has the process `pid`.
+    pub(super) fn is(&self, pid: i32, run: RunId) -> bool {
+        self.by_pid.get(&pid).is_some_and(|found| found.id == run)
+    }
+
     pub(super) fn pid(&self, run: RunId) -> Option<i32> {
         self.pids.get(&run).copied()
     }
@@ -136,16 +128,5 @@ mod tests {
         assert_eq!(mark.find(b"IDX=1\0AID=2\0ID=3\0ID=4\0"), Some(&b"ID=3"[..]));
         assert_eq!(mark.find(b"X=ID=1\0"), None);
         assert_eq!(Mark::new(None).find(b"=1\0"), None);
-    }
-
-    #[test]
-    fn output_sizes_are_found_relative_to_the_working_directory() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("out"), "four").unwrap();
-        let mut spawn = Spawn::new(RunId(1), c"/bin/true".into());
-        spawn.cwd = CString::new(folder.path().to_str().unwrap()).unwrap();
-        spawn.stdout = Output::File(c"out".into());
-        spawn.stderr = Output::File(c"/nowhere/err".into());
-        assert_eq!(Run::new(spawn, &Mark::default()).output_bytes(), (4, 0));
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::RunId;
+pub use crate::output::Cut;
 
 /// Something that happened to a run: `Started`, then `Exited`; or `SpawnFailed` alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,10 +43,12 @@ pub enum Report {
         at: SystemTime,
         /// What the process and those it waited for used.
         usage: Usage,
-        /// Size of the file behind stdout, 0 without one.
+        /// Size of the file behind stdout as it is kept, 0 without one.
         stdout_bytes: u64,
-        /// Size of the file behind stderr, 0 without one.
+        /// Size of the file behind stderr as it is kept, 0 without one.
         stderr_bytes: u64,
+        /// What happened to the files.
+        kept: Kept,
     },
 }
 
@@ -58,6 +61,17 @@ impl Report {
             | Self::Exited { run, .. } => *run,
         }
     }
+}
+
+/// What became of the output files of a run, besides their sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// The file behind stdout was too large.
+    pub stdout_cut: Option<Cut>,
+    /// The file behind stderr was too large.
+    pub stderr_cut: Option<Cut>,
+    /// Nothing was in the folder any more, and it was removed.
+    pub folder_removed: bool,
 }
 
 /// What a process used, as wait4(2) counts it.

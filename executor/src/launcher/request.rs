@@ -6,6 +6,7 @@
 use std::ffi::CString;
 
 use super::RunId;
+pub use crate::output::Keeping;
 
 /// A process to start, the first of its own session.
 ///
@@ -31,6 +32,8 @@ pub struct Spawn {
     pub stdout: Output,
     /// Where stderr goes.
     pub stderr: Output,
+    /// What becomes of files that stdout and stderr go to.
+    pub keeping: Keeping,
     /// Who it runs as; the launcher's user if absent.
     pub user: Option<User>,
     /// Bits that files are created without; the launcher's if absent.
@@ -54,6 +57,7 @@ impl Spawn {
             create_cwd: false,
             stdout: Output::Null,
             stderr: Output::Null,
+            keeping: Keeping::default(),
             user: None,
             umask: None,
             nice: 0,

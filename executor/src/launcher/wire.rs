@@ -68,6 +68,9 @@ pub(crate) enum WireError {
     /// A frame that is empty or larger than allowed.
     #[error("a frame of {0} bytes, where 1 to {FRAME_MAX} are allowed")]
     FrameLength(usize),
+    /// A number that may not be zero.
+    #[error("a zero where none may be")]
+    Zero,
     /// A time that this machine cannot express.
     #[error("a time out of range")]
     Time,

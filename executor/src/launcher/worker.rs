@@ -35,7 +35,7 @@ use nix::{
 };
 
 use super::{
-    Report, RunId, Scope, Signal, Spawn,
+    Kept, Report, RunId, Scope, Signal, Spawn,
     birth::{Birthplace, Failure},
     leftovers::Leftovers,
     live::{Live, Mark, Run},
@@ -43,6 +43,7 @@ use super::{
     sys::{self, Reaped},
     wire::{Inbox, Outbox, Request, WireError},
 };
+use crate::output::{Packs, Settled, Watch, Watched};
 
 /// Delay before the first of the retries; it doubles with each.
 const RETRY_FIRST: Duration = Duration::from_millis(5);
@@ -110,6 +111,8 @@ pub(super) fn run(setup: Setup) -> io::Result<End> {
         live: Live::default(),
         birthplace: Birthplace::new()?,
         leftovers: Leftovers::new(Mark::new(setup.mark)),
+        watch: Watch::default(),
+        packs: Packs::default(),
         scratch: vec![0; 64 << 10].into_boxed_slice(),
     };
     let end = loop {
@@ -141,6 +144,9 @@ struct Worker {
     live: Live,
     birthplace: Birthplace,
     leftovers: Leftovers,
+    /// Runs whose output must not grow too large.
+    watch: Watch,
+    packs: Packs,
     scratch: Box<[u8]>,
 }
 
@@ -174,6 +180,7 @@ impl Worker {
             self.start(queued);
         }
         self.leftovers.look(&self.live, now);
+        self.look_at_output(now);
         let due = self.flush_at().is_some_and(|at| at <= Instant::now());
         if due && (!self.blocked || ready.writable) {
             self.flush();
@@ -218,7 +225,8 @@ impl Worker {
         let retry = self.later.front().map(|(at, _)| *at);
         // A link that takes nothing says when it does.
         let flush = if self.blocked { None } else { self.flush_at() };
-        let next = [retry, flush, self.leftovers.due()].into_iter().flatten().min()?;
+        let next =
+            [retry, flush, self.leftovers.due(), self.watch.due()].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()).into())
     }
 
@@ -260,6 +268,9 @@ impl Worker {
             Ok(pid) => {
                 let run = Run::new(queued.spawn, self.leftovers.mark());
                 self.report(&Report::Started { run: run.id, pid, at: SystemTime::now() });
+                if run.files.are_bounded() {
+                    self.watch.add(Instant::now(), Watched { pid, run: run.id });
+                }
                 self.live.insert(pid, run);
                 self.signal(queued.signals);
             }
@@ -291,15 +302,29 @@ impl Worker {
             }
             self.ends.push_back(now);
             self.leftovers.run_ended(pid, now);
-            let (stdout_bytes, stderr_bytes) = run.output_bytes();
+            let run_id = run.id;
+            let Settled { stdout, stderr, folder_removed } = run.files.settle(&mut self.packs);
             self.report(&Report::Exited {
-                run: run.id,
+                run: run_id,
                 wait_status,
                 at: SystemTime::now(),
                 usage,
-                stdout_bytes,
-                stderr_bytes,
+                stdout_bytes: stdout.bytes,
+                stderr_bytes: stderr.bytes,
+                kept: Kept { stdout_cut: stdout.cut, stderr_cut: stderr.cut, folder_removed },
             });
+        }
+    }
+
+    /// Cuts the output of runs that write much.
+    fn look_at_output(&mut self, now: Instant) {
+        let live = &self.live;
+        self.watch.forget_ended(|watched| live.is(watched.pid, watched.run));
+        while let Some(watched) = self.watch.next(now) {
+            if let Some(run) = self.live.get_mut(watched.pid).filter(|run| run.id == watched.run) {
+                let pause = run.files.look(now);
+                self.watch.again(now, watched, pause);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use marmoset_executor_core::{
-    Answer, Attempt, Probe, ProbeId, RunEvent, RunId, RuntimeKind, Signal, Spawn, WallTime,
+    Answer, Attempt, Probe, ProbeId, Remark, RunEvent, RunId, RuntimeKind, Signal, Spawn, WallTime,
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -23,8 +23,8 @@ use super::{
     template::{MARK, Templates},
 };
 use crate::{
-    launcher::{self, Launcher, LauncherConfig, LauncherEvent, Report, Scope, Step},
-    output::OutputDefaults,
+    launcher::{self, Kept, Launcher, LauncherConfig, LauncherEvent, Report, Scope, Step},
+    output::{self, OutputDefaults},
     probes::Probes,
 };
 
@@ -170,9 +170,9 @@ impl ProcessRuntime {
                 let message = failure(step, errno, request.as_ref());
                 RunEvent::Refused { message, reason: None, at: at.into() }
             }
-            Report::Exited { wait_status, at, usage, stdout_bytes, stderr_bytes, .. } => {
+            Report::Exited { wait_status, at, usage, stdout_bytes, stderr_bytes, kept, .. } => {
                 tracing::debug!(%run, wait_status, ?usage, "exited");
-                let (at, remark) = (at.into(), None);
+                let (at, remark) = (at.into(), remark(&kept));
                 RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes, remark }
             }
         };
@@ -286,6 +286,14 @@ impl Runtime for ProcessRuntime {
         // What is left after that dies with our end of the sockets.
         let _ = timeout(CLOSE_LIMIT, self.launcher.close()).await;
     }
+}
+
+/// What is to be told of an end besides its wait status.
+fn remark(kept: &Kept) -> Option<Box<Remark>> {
+    let addition = output::told(kept);
+    let folder_removed = kept.folder_removed;
+    (addition.is_some() || folder_removed)
+        .then(|| Box::new(Remark { addition, folder_removed, ..Remark::default() }))
 }
 
 /// What people read about a process that did not start.

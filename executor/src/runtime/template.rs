@@ -1,7 +1,7 @@
 //! From a command to what a process needs: program, argv, environment, folder.
 //!
 //! Owns the environment of tasks and the layout of the sandbox:
-//! `<sandbox>/tasks/<task id>/{stdout,stderr}`. What all runs of a template
+//! `<sandbox>/tasks/<task id>/{stdout,stderr}` and `<sandbox>/packs`. What all runs of a template
 //! share is made once. Called by the process runtime for each run.
 
 use std::{
@@ -18,8 +18,8 @@ use super::{
     users::{self, UserError},
 };
 use crate::{
-    launcher::{self, Output, Rlimit, User},
-    output::{OutputDefaults, Targets},
+    launcher::{self, Keeping, Output, Rlimit, User},
+    output::{OutputDefaults, Plan},
 };
 use marmoset_executor_core::{RunId, Spawn, Template};
 use marmoset_proto::{
@@ -65,7 +65,7 @@ struct Prepared {
     path: OsString,
     user: Option<User>,
     rlimits: Vec<Rlimit>,
-    targets: Targets,
+    output: Plan,
     /// The command says where the sandbox is.
     own_sandbox: bool,
 }
@@ -97,7 +97,9 @@ impl Templates {
         let spawn = Spawn { run, template: template.clone(), ..spawn.clone() };
         let request = self.assemble(&spawn, None)?;
         let (stdout, stderr) = (Output::Null, Output::Null);
-        Ok(launcher::Spawn { create_cwd: false, stdout, stderr, ..request })
+        // The folder and what is in it are the run's.
+        let keeping = Keeping::default();
+        Ok(launcher::Spawn { create_cwd: false, stdout, stderr, keeping, ..request })
     }
 
     /// Makes a request; `item` is what placeholders stand for.
@@ -126,8 +128,9 @@ impl Templates {
             env,
             cwd: c_string(folder.into_os_string().into_vec()),
             create_cwd: true,
-            stdout: output(prepared.targets.stdout, c"stdout"),
-            stderr: output(prepared.targets.stderr, c"stderr"),
+            stdout: output(prepared.output.stdout, c"stdout"),
+            stderr: output(prepared.output.stderr, c"stderr"),
+            keeping: prepared.output.keeping,
             user: prepared.user,
             umask: prepared.template.options.umask,
             nice: prepared.template.options.nice,
@@ -205,7 +208,7 @@ impl Templates {
             path: all.get(OsStr::new("PATH")).cloned().unwrap_or_default(),
             user: user(template)?,
             rlimits: rlimits::of(template.container.as_ref()),
-            targets: self.output.targets(&template.options.output),
+            output: self.output.plan(&template.options.output, &self.sandbox),
             own_sandbox: all.contains_key(OsStr::new("MESOS_SANDBOX")),
         })
     }

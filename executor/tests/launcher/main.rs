@@ -4,6 +4,7 @@
 mod chaos;
 mod deaths;
 mod limits;
+mod output;
 mod protocol;
 mod runs;
 mod signals;

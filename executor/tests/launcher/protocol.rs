@@ -83,10 +83,11 @@ fn spawn() -> Vec<u8> {
         &string(b"sh"),
         &string(b"-c"),
         &string(b"exit 3"),
-        // No environment; `/`, not to be created; null, null; no user, no umask; nice 0; no limits.
+        // No environment; `/`, not to be created; null, null, all of it, no pack; no user, no umask;
+        // nice 0; no limits.
         &0_u32.to_le_bytes(),
         &string(b"/"),
-        &[0, 0, 0, 0, 0],
+        &[0, 0, 0, 0, 0, 0, 0],
         &0_i32.to_le_bytes(),
         &0_u32.to_le_bytes(),
     ]
@@ -99,8 +100,8 @@ fn a_run_by_hand() {
     assert_eq!(raw.packet(), ANSWER);
     raw.link.write_all(&frame(&spawn())).unwrap();
     let mut messages = Vec::new();
-    // Started has 21 bytes, Exited 61.
-    while messages.len() < 21 + 61 {
+    // Started has 21 bytes, Exited 64.
+    while messages.len() < 21 + 64 {
         let mut length = [0; 4];
         raw.link.read_exact(&mut length).unwrap();
         let mut body = vec![0; u32::from_le_bytes(length) as usize];

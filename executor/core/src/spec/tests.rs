@@ -132,6 +132,7 @@ fn refuses_with_the_field_and_what_to_do() {
         task(r#"{"runtime": "jail", "command": {"value": "x"}}"#),
         container,
         warm,
+        task(r#"{"command": {"value": "x"}, "output": {"pack": "../etc/x"}}"#),
         task(r#"{"command": {}}"#),
         task(r#"{"command": {"shell": false}}"#),
         task(r#"{"command": {"shell": false, "value": "x"}}"#),

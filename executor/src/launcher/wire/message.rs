@@ -5,7 +5,9 @@ use std::ffi::CString;
 use marmoset_executor_core::RunId;
 
 use super::{Reader, Wire, WireError};
-use crate::launcher::{Output, Report, Rlimit, Scope, Signal, Spawn, Step, Usage, User};
+use crate::launcher::{
+    Cut, Keeping, Kept, Output, Report, Rlimit, Scope, Signal, Spawn, Step, Usage, User,
+};
 
 /// What both ends must have in common.
 pub(crate) const VERSION: u16 = 1;
@@ -82,6 +84,7 @@ fn take_magic(from: &mut Reader<'_>) -> Result<(), WireError> {
 
 /// A message to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are spawns")]
 pub(crate) enum Request {
     Spawn(Spawn),
     Signal(Signal),
@@ -136,6 +139,7 @@ fields!(Spawn {
     create_cwd,
     stdout,
     stderr,
+    keeping,
     user,
     umask,
     nice,
@@ -145,6 +149,9 @@ fields!(User { uid, gid, groups });
 fields!(Rlimit { resource, soft, hard });
 fields!(Signal { run, signal, scope });
 fields!(Usage { user, system, max_rss_kib });
+fields!(Keeping { limit, pack });
+fields!(Kept { stdout_cut, stderr_cut, folder_removed });
+fields!(Cut { written, kept });
 
 impl Wire for RunId {
     fn put(&self, out: &mut Vec<u8>) {
@@ -222,7 +229,7 @@ impl Wire for Report {
                 step.put(out);
                 at.put(out);
             }
-            Self::Exited { run, wait_status, at, usage, stdout_bytes, stderr_bytes } => {
+            Self::Exited { run, wait_status, at, usage, stdout_bytes, stderr_bytes, kept } => {
                 out.push(3);
                 run.put(out);
                 wait_status.put(out);
@@ -230,6 +237,7 @@ impl Wire for Report {
                 usage.put(out);
                 stdout_bytes.put(out);
                 stderr_bytes.put(out);
+                kept.put(out);
             }
         }
     }
@@ -254,6 +262,7 @@ impl Wire for Report {
                 usage: Wire::take(from)?,
                 stdout_bytes: Wire::take(from)?,
                 stderr_bytes: Wire::take(from)?,
+                kept: Wire::take(from)?,
             }),
             tag => Err(WireError::Tag { what: "report", tag }),
         }

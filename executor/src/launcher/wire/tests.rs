@@ -8,7 +8,9 @@ use std::{
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
-use crate::launcher::{Output, Report, Rlimit, RunId, Scope, Signal, Spawn, Step, Usage, User};
+use crate::launcher::{
+    Cut, Keeping, Kept, Output, Report, Rlimit, RunId, Scope, Signal, Spawn, Step, Usage, User,
+};
 
 fn text() -> impl Strategy<Value = CString> {
     vec(1..=u8::MAX, 0..40).prop_map(|bytes| CString::new(bytes).unwrap())
@@ -36,10 +38,11 @@ prop_compose! {
         (program, cwd, argv, env) in (text(), text(), vec(text(), 0..5), vec(text(), 0..5)),
         (stdout, stderr) in (output(), output()),
         (user, rlimits) in (option::of(user()), vec(rlimit(), 0..3)),
+        (limit, pack) in (any::<Option<std::num::NonZeroU64>>(), option::of(text())),
     ) -> Spawn {
         Spawn {
             run: RunId(run), program, argv, env, cwd, create_cwd, stdout, stderr, user, umask,
-            nice, rlimits,
+            nice, rlimits, keeping: Keeping { limit, pack },
         }
     }
 }
@@ -69,7 +72,23 @@ fn report() -> impl Strategy<Value = Report> {
         (run(), any::<(i32, u64, u64, u64)>(), time(), span(), span()).prop_map(
             |(run, (wait_status, max_rss_kib, stdout_bytes, stderr_bytes), at, user, system)| {
                 let usage = Usage { user, system, max_rss_kib };
-                Report::Exited { run, wait_status, at, usage, stdout_bytes, stderr_bytes }
+                let kept = Kept::default();
+                Report::Exited { run, wait_status, at, usage, stdout_bytes, stderr_bytes, kept }
+            }
+        ),
+        (run(), time(), any::<Option<(u64, u64)>>(), any::<bool>()).prop_map(
+            |(run, at, cut, folder_removed)| Report::Exited {
+                run,
+                wait_status: 0,
+                at,
+                usage: Usage::default(),
+                stdout_bytes: 0,
+                stderr_bytes: 0,
+                kept: Kept {
+                    stdout_cut: cut.map(|(written, kept)| Cut { written, kept }),
+                    stderr_cut: cut.map(|(written, kept)| Cut { written: kept, kept: written }),
+                    folder_removed,
+                },
             }
         ),
     ]

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::CString,
+    num::NonZeroU64,
     time::{Duration, SystemTime},
 };
 
@@ -73,6 +74,16 @@ macro_rules! number {
 }
 
 number!(u8, u16, u32, u64, i32);
+
+impl Wire for NonZeroU64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.get().put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Self::new(u64::take(from)?).ok_or(WireError::Zero)
+    }
+}
 
 impl Wire for bool {
     fn put(&self, out: &mut Vec<u8>) {
