@@ -20,6 +20,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike as _,
+};
+
 /// The program that is run.
 pub(crate) const PROGRAM: &CStr = c"/bin/true";
 
@@ -30,6 +35,9 @@ pub struct FloorResult {
     pub count: usize,
     /// From the first spawn to the last wait.
     pub elapsed: Duration,
+    /// CPU time of the threads in the kernel: what spawning and waiting cost there. What the
+    /// kernel does in the new process is not in it.
+    pub system: Duration,
 }
 
 impl FloorResult {
@@ -49,25 +57,54 @@ pub fn floor(threads: usize, count: usize, files: bool) -> io::Result<FloorResul
     let folder = files.then(Folder::new).transpose()?;
     let next = AtomicUsize::new(0);
     let begin = Instant::now();
-    thread::scope(|scope| {
+    let system = thread::scope(|scope| {
         let threads = (0..threads.max(1))
             .map(|_| {
                 scope.spawn(|| {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         if index >= count {
-                            return Ok(());
+                            return system_time();
                         }
                         run(index, folder.as_ref().map(|folder| folder.path.as_path()))?;
                     }
                 })
             })
             .collect::<Vec<_>>();
-        threads.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
-        })
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
+            })
+            .sum::<io::Result<Duration>>()
     })?;
-    Ok(FloorResult { count, elapsed: begin.elapsed() })
+    Ok(FloorResult { count, elapsed: begin.elapsed(), system })
+}
+
+/// Runs `/bin/true` `count` times, with a pause before each, and tells how long each took to be
+/// there: the time in posix_spawn(3). In ascending order.
+///
+/// # Errors
+///
+/// When a process cannot be started.
+pub fn floor_latency(count: usize, pause: Duration) -> io::Result<Vec<Duration>> {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        thread::sleep(pause);
+        let begin = Instant::now();
+        let pid = spawn(&Actions::new(&[])?)?;
+        times.push(begin.elapsed());
+        wait(pid)?;
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+/// What this thread, which is new, has used.
+fn system_time() -> io::Result<Duration> {
+    let time = getrusage(UsageWho::RUSAGE_THREAD)?.system_time();
+    let micros = u64::try_from(time.num_microseconds()).map_err(io::Error::other)?;
+    Ok(Duration::from_micros(micros))
 }
 
 /// Spawns and waits once.
@@ -76,6 +113,10 @@ fn run(index: usize, folder: Option<&Path>) -> io::Result<()> {
         [(1, "out"), (2, "err")].map(|(fd, name)| (fd, folder.join(format!("{index}.{name}"))))
     });
     let actions = Actions::new(paths.as_ref().map_or(&[], |paths| paths))?;
+    wait(spawn(&actions)?)
+}
+
+fn spawn(actions: &Actions) -> io::Result<i32> {
     let argv = [PROGRAM.as_ptr().cast_mut(), ptr::null_mut()];
     let env: [*mut c_char; 1] = [ptr::null_mut()];
     let mut pid = 0;
@@ -90,9 +131,11 @@ fn run(index: usize, folder: Option<&Path>) -> io::Result<()> {
             env.as_ptr(),
         )
     };
-    if status != 0 {
-        return Err(io::Error::from_raw_os_error(status));
-    }
+    check(status)?;
+    Ok(pid)
+}
+
+fn wait(pid: i32) -> io::Result<()> {
     loop {
         let mut wait_status = 0;
         // SAFETY: the pointer is to a local.
@@ -191,6 +234,7 @@ mod tests {
 
     #[test]
     fn runs_as_often_as_it_is_told() {
+        assert_eq!(floor_latency(3, Duration::ZERO).unwrap().len(), 3);
         for (threads, files) in [(1, false), (2, true), (0, true)] {
             let result = floor(threads, 10, files).unwrap();
             assert_eq!(result.count, 10);

@@ -38,6 +38,7 @@
 //!
 //! The protocol is described in `wire`, in the order of the messages.
 
+pub(crate) mod bench;
 mod birth;
 mod guard;
 mod handle;

@@ -13,10 +13,11 @@
 
 mod agent;
 mod arguments;
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 mod dispatcher;
 mod environment;
-pub mod fetch;
 pub mod floor;
 pub mod launcher;
 mod notes;

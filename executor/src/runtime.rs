@@ -4,6 +4,7 @@
 //! There is one room so far, `process`; others (containers, warm containers,
 //! persistent workers) come behind the same trait.
 
+pub(crate) mod bench;
 mod path;
 mod process;
 mod rlimits;
@@ -20,11 +21,6 @@ pub(crate) use process::{ProcessConfig, ProcessRuntime};
 pub(crate) trait Runtime {
     /// Collects a run to start.
     fn spawn(&mut self, spawn: Spawn);
-
-    /// Gives a run up that has not started: files or images are not waited for any longer.
-    ///
-    /// Answered by `Refused` if it has no process yet; without effect otherwise.
-    fn cancel(&mut self, run: RunId);
 
     /// Collects a signal, for everything that belongs to the run.
     fn signal(&mut self, run: RunId, signal: Signal);

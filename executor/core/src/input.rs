@@ -51,8 +51,6 @@ pub enum RunEvent {
     Refused {
         /// Why, for people.
         message: String,
-        /// Why, for programs.
-        reason: Option<Reason>,
         /// When that was known.
         at: WallTime,
     },

@@ -18,6 +18,8 @@
 
 mod action;
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod bounds;
 mod checks;
 mod command;
@@ -40,7 +42,7 @@ pub use crate::{
     action::{Action, Attempt, Exit, Options, Page, Probe, RuntimeKind, Signal, Spawn, Template},
     bounds::{Bounds, Limit},
     checks::spec::CheckError,
-    command::{CommandError, URIS_MAX},
+    command::CommandError,
     config::{
         Checkpoint, Config, QueueBounds, REPORT_INTERVAL_MIN, UPDATE_CONNECTIONS,
         UnknownUpdatePolicy, UpdatePace, UpdatePolicy,

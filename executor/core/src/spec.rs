@@ -261,7 +261,7 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
             runtime,
             command,
             role: role(&task.resources),
-            container: task.container.clone(),
+            container: task.container.clone().map(Box::new),
             bounds: Bounds::of(task, width),
             options,
         })

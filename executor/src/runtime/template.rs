@@ -207,7 +207,7 @@ impl Templates {
             environment: all.iter().map(|(name, value)| variable(name, value)).collect(),
             path: all.get(OsStr::new("PATH")).cloned().unwrap_or_default(),
             user: user(template)?,
-            rlimits: rlimits::of(template.container.as_ref()),
+            rlimits: rlimits::of(template.container.as_deref()),
             output: self.output.plan(&template.options.output, &self.sandbox),
             own_sandbox: all.contains_key(OsStr::new("MESOS_SANDBOX")),
         })

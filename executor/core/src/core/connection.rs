@@ -14,6 +14,7 @@ use crate::{
     ledger::Acknowledged,
     note::Note,
     session::{Due, Lost},
+    task::KeptInfo,
     time::Now,
 };
 
@@ -174,7 +175,7 @@ impl Core {
 
     fn subscribe(&mut self, now: Now) {
         let connection = self.session.connect(now.instant);
-        let tasks = self.tasks.values().filter_map(|task| task.info.as_deref().cloned());
+        let tasks = self.tasks.values().filter_map(|task| task.info.as_ref().map(KeptInfo::read));
         let subscribe = call::Subscribe {
             unacknowledged_tasks: tasks.collect(),
             unacknowledged_updates: self.ledger.for_subscription(now.instant),

@@ -20,7 +20,7 @@ use crate::{
     results::item_result,
     runs::{Change, Outcome, Owner, Part},
     spec::{self, Work},
-    task::{Body, Progress, Stage, Task},
+    task::{Body, KeptInfo, Progress, Stage, Task},
     time::Now,
 };
 
@@ -94,7 +94,7 @@ impl Core {
             Ok(body) => (Stage::Active(Progress::Waiting, body), None),
             Err(refusal) => (Stage::Ended, Some(refusal)),
         };
-        let info = Some(Box::new(info));
+        let info = Some(KeptInfo::new(&info));
         self.tasks.insert(id.clone(), Task { info, received: now.wall, group, grace, stage });
         match refusal {
             None => {
@@ -169,8 +169,8 @@ impl Core {
     /// Handles what a runtime says about a run.
     pub(super) fn handle_run(&mut self, now: Now, run: RunId, event: RunEvent) {
         let event = match event {
-            RunEvent::Refused { message, reason, at } => {
-                RunEvent::Refused { message: clipped(message), reason, at }
+            RunEvent::Refused { message, at } => {
+                RunEvent::Refused { message: clipped(message), at }
             }
             RunEvent::Lost { message, at } => RunEvent::Lost { message: clipped(message), at },
             other @ (RunEvent::Started { .. } | RunEvent::Exited { .. }) => other,
@@ -185,7 +185,7 @@ impl Core {
     }
 
     pub(super) fn handle_launcher_died(&mut self, now: Now, reason: String) {
-        let runs = self.runs.at_launcher();
+        let runs = self.runs.at_runtime();
         self.note(Note::LauncherDied { reason: reason.clone(), runs });
         for (owner, outcome) in self.runs.lose_all(now, &clipped(reason)) {
             self.handle_ended(now, &owner, outcome);
