@@ -1,30 +1,50 @@
-//! `marmoset bench spawn`: how near the whole path comes to a bare spawn loop.
+//! `marmoset bench spawn`: what the path from a task to its process costs.
 //!
-//! Owns the rows and their order: the floor first, then the launcher, then a real
-//! run. All in one go, so that their ratios hold also where the figures drift.
+//! Owns the rows and their order: the floor first, then the launcher, the whole
+//! path, and one executor alone. All in one go, so that their ratios hold also
+//! where the figures drift.
+//!
+//! How each is measured:
+//!
+//! * The *floor* of a rate is a loop that does nothing but posix_spawn(3) and
+//!   waitpid(2), from as many threads as the launcher has workers.
+//! * *CPU of the executor* is what the kernel has on its books for the executor's
+//!   process and those of its launcher (`schedstat` of each of their threads),
+//!   without the time in the kernel that a thread of the floor needs for a
+//!   process, measured in the same run. It is the floor of this row.
+//! * *LAUNCH to RUNNING* is measured at the agent, from right before the event is
+//!   written until the call is read: the way there and back is in it. Its floor
+//!   is the time in posix_spawn(3).
+//! * *Memory* is the sum over the executor, the guard and the workers. The floor
+//!   is what as many sleeping processes hold.
 
-use std::{ffi::OsString, fmt::Write as _, num::NonZeroU64};
+mod agent;
+mod family;
+mod lone;
+mod program;
+mod table;
+mod whole;
+
+use std::{num::NonZeroU64, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use marmoset_executor::{
-    floor::floor,
+    floor::{floor, floor_latency},
     launcher::{LauncherConfig, RateOutput, SpawnRateConfig, spawn_rate},
 };
-use marmoset_proto::{
-    mesos::v1::CommandInfo,
-    resources::{Millis, Need},
-};
-use marmoset_scheduler::{Items, Job, JobSpec, Summary};
-use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
+use self::{
+    program::Program,
+    table::{Reach, Row, Unit},
+};
 use crate::{
     args::SpawnArgs,
     exit::Ending,
     folder::Temporary,
-    interrupt::Interrupts,
     logging::{self, Wanted},
-    output, report,
-    run::{self, Screen, embedded},
+    output,
+    run::Screen,
 };
 
 /// What is run: nothing can be shorter.
@@ -33,166 +53,198 @@ const PROGRAM: &str = "/bin/true";
 /// Processes that the launcher knows of at a time.
 const IN_FLIGHT: usize = 64;
 
-/// One measured way to run [`PROGRAM`] many times.
-#[derive(Debug, Clone, PartialEq)]
-struct Row {
-    name: &'static str,
-    count: u64,
-    seconds: f64,
-    /// Whether others are compared with it.
-    is_floor: bool,
-}
+/// Spawns whose duration is the floor of a start.
+const FLOOR_STARTS: usize = 100;
 
-impl Row {
-    fn rate(&self) -> f64 {
-        if self.seconds > 0.0 { self.count as f64 / self.seconds } else { 0.0 }
-    }
-}
+/// Between two of them.
+const FLOOR_PAUSE: Duration = Duration::from_millis(10);
+
+/// After how many tasks a soak takes its first look.
+const WARM: u64 = 100_000;
+
+/// Megabytes that memory may grow by without counting as growth: what an allocator keeps varies.
+const GROWTH: f64 = 1.0;
 
 /// Measures and prints.
 ///
 /// # Errors
-/// A row could not be measured.
-pub(super) fn perform(args: &SpawnArgs) -> anyhow::Result<Ending> {
+/// Something could not be measured.
+pub(crate) fn perform(args: &SpawnArgs) -> anyhow::Result<Ending> {
     let screen = Screen::without_progress();
     logging::start(&screen, Wanted::Warnings);
-    let count = usize::try_from(args.count.get()).context("`--count` is too large")?;
-    let mut rows = Vec::new();
-    let mut measured = |row: Row| {
-        screen.say(format_args!("{}: {} a second", row.name, report::number(row.rate())));
-        rows.push(row);
-    };
-    for (name, threads, files, is_floor) in [
-        ("bare loop, 1 thread", 1, false, false),
-        ("bare loop, 2 threads", 2, false, true),
-        ("bare loop, 2 threads, 2 files each", 2, true, false),
-    ] {
-        let result = floor(threads, count, files).with_context(|| name.to_owned())?;
-        measured(Row {
-            name,
-            count: result.count as u64,
-            seconds: result.elapsed.as_secs_f64(),
-            is_floor,
-        });
+    let program = Program::new(args.executor.as_ref())?;
+    let mut bench = Bench { program, count: args.count, screen, rows: Vec::new() };
+    let loops = bench.loops()?;
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    bench.launcher(&runtime, loops.rate)?;
+    bench.whole(&runtime, &loops)?;
+    bench.lone()?;
+    if let Some(count) = args.soak {
+        bench.soak(&runtime, count)?;
     }
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let folder = Temporary::fast()?;
-    for (name, output) in [
-        ("launcher", RateOutput::Null),
-        ("launcher, a folder with 2 files each", RateOutput::Folders(folder.path().to_owned())),
-    ] {
-        let config = SpawnRateConfig {
-            launcher: LauncherConfig::new(
-                embedded::own_program()?,
-                ["executor", "launcher"].map(OsString::from).to_vec(),
-            ),
-            count,
-            in_flight: IN_FLIGHT,
-            output,
-        };
-        let result = runtime.block_on(spawn_rate(config)).with_context(|| name.to_owned())?;
-        ensure!(result.failed == 0, "{name}: {} of {count} did not start", result.failed);
-        measured(Row {
-            name,
-            count: result.count as u64,
-            seconds: result.elapsed.as_secs_f64(),
-            is_floor: false,
-        });
-    }
-    let name = "marmoset run --cpus 1";
-    let summary = runtime.block_on(whole_path(args.count, &screen)).context(name)?;
-    ensure!(
-        summary.tasks.finished == args.count.get(),
-        "{name}: not all tasks finished:\n{}",
-        report::text(&summary, &|_| report::Evidence::default())
-    );
-    let seconds = summary.elapsed.as_secs_f64();
-    measured(Row { name, count: summary.tasks.finished, seconds, is_floor: false });
     if args.json {
-        output::print(format_args!("{}", json(&rows)));
+        let executor = bench.program.path.display().to_string();
+        output::print(format_args!("{}", table::json(&bench.rows, &executor)));
     } else {
-        output::print(format_args!("{}", table(&rows)));
+        output::print(format_args!("{}", table::text(&bench.rows)));
     }
     Ok(Ending::Good)
 }
 
-/// Everything between the command line and the process, and back.
-async fn whole_path(count: NonZeroU64, screen: &Screen) -> anyhow::Result<Summary> {
-    let interrupts = Interrupts::listen(|| {}, || {})?;
-    let command = CommandInfo {
-        shell: Some(false),
-        value: Some(PROGRAM.to_owned()),
-        arguments: vec![PROGRAM.to_owned()],
-        ..CommandInfo::default()
-    };
-    let spec = JobSpec {
-        need: Need { cpus: Millis(1000), mem: Millis(16_000), ..Need::default() },
-        ..JobSpec::new("true", command, Items::Array { count: count.get() })
-    };
-    let (cluster, framework) = embedded::with_framework("marmoset bench", run::own_user()?).await?;
-    let result = run::watched(framework, Job::from(spec), screen, &interrupts).await;
-    cluster.shutdown(false).await;
-    result
+struct Bench {
+    program: Program,
+    count: NonZeroU64,
+    screen: Screen,
+    rows: Vec<Row>,
 }
 
-/// What the floor does in a second.
-fn floor_rate(rows: &[Row]) -> f64 {
-    rows.iter().find(|row| row.is_floor).map_or(0.0, Row::rate)
+/// What the bare loop showed.
+struct Loops {
+    /// Processes per second from as many threads as there are workers.
+    rate: f64,
+    /// Time in the kernel for each of them.
+    system: Duration,
 }
 
-fn ratio(row: &Row, floor: f64) -> f64 {
-    if floor > 0.0 { row.rate() / floor } else { 0.0 }
-}
-
-fn table(rows: &[Row]) -> String {
-    let floor = floor_rate(rows);
-    let mut text = format!("{:<38} {:>9} {:>11} {:>7}", PROGRAM, "seconds", "a second", "ratio");
-    for row in rows {
-        let (seconds, rate, ratio) = (row.seconds, row.rate(), ratio(row, floor));
-        // Writing to a string does not fail.
-        let _ = write!(text, "\n{:<38} {seconds:>9.2} {rate:>11.0} {ratio:>7.2}", row.name);
+impl Bench {
+    fn add(&mut self, row: Row) {
+        self.screen.say(format_args!("{}: {}", row.name, row.show()));
+        self.rows.push(row);
     }
-    text.push_str("\n(ratio: to the bare loop with 2 threads, measured in this same run)");
-    text
+
+    fn loops(&mut self) -> anyhow::Result<Loops> {
+        let count = usize::try_from(self.count.get()).context("`--count` is too large")?;
+        let workers = LauncherConfig::new(self.program.path.clone(), Vec::new()).worker_count();
+        let mut bare = None;
+        for (threads, files) in [(1, false), (workers.get(), false), (workers.get(), true)] {
+            let files_text = if files { ", 2 files each" } else { "" };
+            let name = format!("bare loop, threads: {threads}{files_text}");
+            let result = floor(threads, count, files).with_context(|| name.clone())?;
+            self.add(Row::new(name, result.rate(), Unit::PerSecond));
+            if threads == workers.get() && !files {
+                let system = result.system.div_f64(result.count as f64);
+                bare = Some(Loops { rate: result.rate(), system });
+            }
+        }
+        bare.context("the loop did not run")
+    }
+
+    fn launcher(&mut self, runtime: &Runtime, floor: f64) -> anyhow::Result<()> {
+        let count = usize::try_from(self.count.get()).context("`--count` is too large")?;
+        let folder = Temporary::fast()?;
+        for (name, output) in [
+            ("launcher", RateOutput::Null),
+            ("launcher, a folder with 2 files each", RateOutput::Folders(folder.path().to_owned())),
+        ] {
+            let launcher = self.program.launcher();
+            let config = SpawnRateConfig { launcher, count, in_flight: IN_FLIGHT, output };
+            let result = runtime.block_on(spawn_rate(config)).with_context(|| name.to_owned())?;
+            ensure!(result.failed == 0, "{name}: {} of {count} did not start", result.failed);
+            self.add(Row::new(name, result.rate(), Unit::PerSecond).floor(floor));
+        }
+        Ok(())
+    }
+
+    fn whole(&mut self, runtime: &Runtime, loops: &Loops) -> anyhow::Result<()> {
+        let count = self.count.get();
+        let nowhere = ["--stdout", "null", "--stderr", "null"];
+        for (name, flags, part) in [
+            ("whole path, output to /dev/null", &nowhere[..], 0.85),
+            ("whole path, 2 files each", &[][..], 0.6),
+        ] {
+            let whole = runtime
+                .block_on(whole::run(&self.program, flags, self.count))
+                .with_context(|| name.to_owned())?;
+            let rate = whole.rate(count).with_context(|| name.to_owned())?;
+            let reach = Reach::OfFloor(part);
+            self.add(Row::new(name, rate, Unit::PerSecond).floor(loops.rate).reach(reach));
+            let overall = count as f64 / whole.summary.elapsed.as_secs_f64();
+            let row = Row::new("  the same, start and end included", overall, Unit::PerSecond);
+            self.add(row.floor(loops.rate));
+            let all = whole.cpu_each(count)?;
+            let own = micros(all.saturating_sub(loops.system));
+            let row = Row::new("  CPU of the executor, without spawn", own, Unit::Microseconds);
+            self.add(row.floor(micros(loops.system)).reach(Reach::AtMost(60.0)));
+        }
+        Ok(())
+    }
+
+    fn lone(&mut self) -> anyhow::Result<()> {
+        let floor = floor_latency(FLOOR_STARTS, FLOOR_PAUSE)?;
+        let idle = lone::idle(&self.program).context("an idle executor")?;
+        for (name, percent, most) in
+            [("LAUNCH to RUNNING, idle, p50", 50, 1.0), ("LAUNCH to RUNNING, idle, p99", 99, 5.0)]
+        {
+            let figure = millis(percentile(&idle.starts, percent));
+            let row = Row::new(name, figure, Unit::Milliseconds);
+            let floor = millis(percentile(&floor, percent));
+            self.add(row.floor(floor).reach(Reach::AtMost(most)));
+        }
+        let sleepers = lone::sleepers(idle.processes)?;
+        let queued = lone::queued(&self.program).context("an executor with a queue")?;
+        for (name, holding, most) in [
+            ("memory, idle", idle.holding, 12.0),
+            ("memory, 10,000 Mesos tasks wait", queued, 40.0),
+        ] {
+            let rss = Row::new(format!("{name}, RSS"), megabytes(holding.rss), Unit::Megabytes);
+            self.add(rss.floor(megabytes(sleepers.rss)).reach(Reach::AtMost(most)));
+            let pss = Row::new(format!("{name}, PSS"), megabytes(holding.pss), Unit::Megabytes);
+            self.add(pss.floor(megabytes(sleepers.pss)));
+        }
+        Ok(())
+    }
+
+    /// Many tasks, and what the executor holds more at their end than after the first of them.
+    fn soak(&mut self, runtime: &Runtime, count: NonZeroU64) -> anyhow::Result<()> {
+        ensure!(count.get() > WARM * 2, "`--soak` is to be more than {}", WARM * 2);
+        let whole = runtime.block_on(whole::run(&self.program, &[], count)).context("the soak")?;
+        let first = whole.looks.iter().find(|look| look.ended >= WARM);
+        let last = whole.looks.last();
+        let (first, last) = first.zip(last).context("the executor was never looked at")?;
+        let name = format!("RSS after {} tasks", first.ended);
+        self.add(Row::new(name, megabytes(first.holding.rss), Unit::Megabytes));
+        let growth = megabytes(last.holding.rss) - megabytes(first.holding.rss);
+        let name = format!("growth of RSS until {} tasks", last.ended);
+        self.add(Row::new(name, growth, Unit::Megabytes).reach(Reach::AtMost(GROWTH)));
+        for (name, before, after) in [
+            ("more descriptors", first.holding.descriptors, last.holding.descriptors),
+            ("more threads", first.holding.threads, last.holding.threads),
+        ] {
+            let more = after as f64 - before as f64;
+            self.add(Row::new(name, more, Unit::Count).reach(Reach::AtMost(0.0)));
+        }
+        Ok(())
+    }
 }
 
-fn json(rows: &[Row]) -> Value {
-    let floor = floor_rate(rows);
-    let three = |value: f64| (value * 1000.0).round() / 1000.0;
-    json!({
-        "program": PROGRAM,
-        "rows": rows.iter().map(|row| json!({
-            "name": row.name,
-            "count": row.count,
-            "seconds": three(row.seconds),
-            "per_second": three(row.rate()),
-            "ratio": three(ratio(row, floor)),
-        })).collect::<Vec<_>>(),
-    })
+/// Of times in ascending order, of which there is at least one.
+fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+    times.get(at).copied().unwrap_or_default()
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rows() -> Vec<Row> {
-        [("one", 500, 1.0, false), ("floor", 2000, 1.0, true), ("run", 3000, 2.0, false)]
-            .into_iter()
-            .map(|(name, count, seconds, is_floor)| Row { name, count, seconds, is_floor })
-            .collect()
-    }
-
     #[test]
-    fn ratios_are_to_the_floor() {
-        assert_eq!(
-            table(&rows()),
-            "\
-/bin/true                                seconds    a second   ratio
-one                                         1.00         500    0.25
-floor                                       1.00        2000    1.00
-run                                         2.00        1500    0.75
-(ratio: to the bare loop with 2 threads, measured in this same run)"
-        );
-        assert_eq!(json(&rows())["rows"][2]["ratio"], 0.75);
+    fn percentiles_are_of_what_there_is() {
+        let times = (1..=200).map(Duration::from_millis).collect::<Vec<_>>();
+        assert_eq!(percentile(&times, 50), Duration::from_millis(101));
+        assert_eq!(percentile(&times, 99), Duration::from_millis(199));
+        assert_eq!(percentile(&times[..1], 99), Duration::from_millis(1));
+        assert_eq!(percentile(&[], 50), Duration::ZERO);
     }
 }
