@@ -94,6 +94,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = values::span, allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
 
+    /// From SIGTERM to SIGKILL when a task is killed, e.g. `500ms` [default: what the executor is
+    /// told, 3s]
+    #[arg(long, value_name = "TIME", value_parser = values::span, allow_hyphen_values = true)]
+    pub(crate) kill_grace: Option<Duration>,
+
     /// A variable of the tasks' environment; may be given several times
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = values::variable, allow_hyphen_values = true)]
     pub(crate) env: Vec<(String, String)>,

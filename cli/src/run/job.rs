@@ -37,6 +37,7 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
         retries: args.retries,
         lost_retries: LOST_RETRIES,
         timeout: args.timeout,
+        kill_grace: args.kill_grace,
         output: Output {
             stdout: args.stdout.map(Into::into),
             stderr: args.stderr.map(Into::into),
@@ -113,6 +114,13 @@ mod tests {
         assert_eq!(job.command.arguments, ["printf", "%s", "a b", "-x"]);
         let need = Need { cpus: Millis(100), mem: Millis(16_000), ..Need::default() };
         assert_eq!((job.need, job.batch), (need, BatchSize::Auto));
+    }
+
+    #[test]
+    fn the_grace_of_a_kill_is_told_only_if_it_was_said() {
+        assert_eq!(build(&args(&["--", "true"]), None).spec.kill_grace, None);
+        let job = build(&args(&["--kill-grace", "500ms", "--", "true"]), None).spec;
+        assert_eq!(job.kill_grace, Some(std::time::Duration::from_millis(500)));
     }
 
     #[test]

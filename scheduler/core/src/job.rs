@@ -7,7 +7,7 @@ use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use marmoset_proto::{
     marmoset::v1::Output,
-    mesos::v1::{CommandInfo, ContainerInfo, Labels},
+    mesos::v1::{CheckInfo, CommandInfo, ContainerInfo, HealthCheck, Labels},
     resources::{Millis, Need},
 };
 
@@ -40,6 +40,10 @@ pub struct JobSpec {
     pub timeout: Option<Duration>,
     /// From SIGTERM to SIGKILL; nothing: the executor's default.
     pub kill_grace: Option<Duration>,
+    /// Ends an item that is not healthy: it has then failed. Takes batches of 1.
+    pub health_check: Option<HealthCheck>,
+    /// Tells how an item fares. Takes batches of 1.
+    pub check: Option<CheckInfo>,
     /// Container of each item, for runtimes that use one.
     pub container: Option<ContainerInfo>,
     /// Where output goes, as far as it is not left to the executor.
@@ -64,6 +68,8 @@ impl JobSpec {
             lost_retries: 3,
             timeout: None,
             kill_grace: None,
+            health_check: None,
+            check: None,
             container: None,
             output: Output::default(),
             labels: None,
@@ -137,6 +143,9 @@ pub enum JobError {
     /// A limit of zero would kill every item at once.
     #[error("`timeout` is zero: leave it out for no limit")]
     ZeroTimeout,
+    /// A check watches one item.
+    #[error("`{0}` watches single tasks: set `batch` to 1")]
+    CheckOfBatch(&'static str),
     /// The line does not fit in one Mesos task.
     #[error("line {index} has {bytes} bytes, more than the {limit} a task can carry")]
     LineTooLong {
@@ -173,6 +182,13 @@ impl JobSpec {
         }
         if self.timeout == Some(Duration::ZERO) {
             return Err(JobError::ZeroTimeout);
+        }
+        if self.batch != BatchSize::Fixed(NonZeroU64::MIN) {
+            let checks =
+                [("health_check", self.health_check.is_some()), ("check", self.check.is_some())];
+            if let Some((field, _)) = checks.into_iter().find(|(_, is_set)| *is_set) {
+                return Err(JobError::CheckOfBatch(field));
+            }
         }
         if i64::try_from(self.items.count()).is_err() {
             return Err(JobError::TooManyItems);

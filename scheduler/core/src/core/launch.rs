@@ -136,6 +136,8 @@ impl Core {
                 .kill_grace
                 .map(|grace| KillPolicy { grace_period: Some(duration_info(grace)) }),
             max_completion_time: spec.timeout.filter(|_| single).map(duration_info),
+            health_check: spec.health_check.clone().filter(|_| single),
+            check: spec.check.clone().filter(|_| single),
             ..TaskInfo::default()
         });
         let due = now.instant + self.config.timing.launch_timeout;

@@ -228,6 +228,11 @@ fn is_hearsay(status: &TaskStatus, state: TaskState) -> bool {
     status.uuid.is_none() && repeats && by_executor
 }
 
+/// Whether the task's health check speaks against it.
+fn is_unhealthy(status: &TaskStatus) -> bool {
+    status.healthy == Some(false)
+}
+
 /// What became of the items without a result when a Mesos task ended.
 fn leftover(flight: &Flight, status: &TaskStatus, state: TaskState, job_killed: bool) -> Leftover {
     let message = status.message.clone().unwrap_or_default();
@@ -244,6 +249,7 @@ fn leftover(flight: &Flight, status: &TaskStatus, state: TaskState, job_killed: 
         TaskState::TaskFailed if own_end => Outcome::Error,
         TaskState::TaskError if !stale => Outcome::Error,
         TaskState::TaskKilled if asked => Outcome::Killed,
+        TaskState::TaskKilled if is_unhealthy(status) => Outcome::Failed,
         TaskState::TaskDropped => Outcome::NotStarted { new_attempt: flight.single },
         TaskState::TaskFinished
         | TaskState::TaskFailed

@@ -261,6 +261,11 @@ impl Update {
         self
     }
 
+    pub fn healthy(mut self, healthy: bool) -> Self {
+        self.0.healthy = Some(healthy);
+        self
+    }
+
     pub fn data(mut self, data: &'static [u8]) -> Self {
         self.0.data = Some(data.into());
         self

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use marmoset_proto::{
     marmoset::v1::{ItemResult, Report},
-    mesos::v1::{TaskState, scheduler::event, task_status::Reason},
+    mesos::v1::{
+        CheckInfo, HealthCheck, TaskState, health_check, scheduler::event, task_status::Reason,
+    },
 };
-use marmoset_scheduler_core::{Input, JobId};
+use marmoset_scheduler_core::{BatchSize, Input, JobId};
 
 use crate::env::{Env, Update, job};
 
@@ -316,4 +318,54 @@ fn slow_batches_are_asked_back() {
     env.expect(&["ACKNOWLEDGE j.b0 u3", "REVIVE"]);
     env.offers(&[("O3", "S1", "cpus:1;mem:1024", &["marmoset"])]);
     env.expect(&["ACCEPT O3 refuse 600: j.b2(1-9 x1 cpus:1 marmoset)"]);
+}
+
+#[test]
+fn an_item_that_is_not_healthy_has_failed() {
+    let check = HealthCheck {
+        r#type: Some(health_check::Type::Tcp.into()),
+        tcp: Some(health_check::TcpCheckInfo { port: 8000, protocol: None }),
+        ..HealthCheck::default()
+    };
+    let mut spec = job(2, 1);
+    (spec.retries, spec.health_check) = (1, Some(check.clone()));
+    let mut env = Env::running(spec);
+    env.offer("O1", "S0", "cpus:2.1;mem:1024");
+    let tasks = env.last_accept_after_drain().operations[0].launch.clone().unwrap().task_infos;
+    assert!(tasks.iter().all(|task| task.health_check.as_ref() == Some(&check)));
+    env.update(Update::new("j.0", TaskState::TaskRunning, "u0").healthy(true));
+    env.update(Update::new("j.0", TaskState::TaskRunning, "u1").healthy(false));
+    env.expect(&["started 0", "ACKNOWLEDGE j.0 u0", "ACKNOWLEDGE j.0 u1"]);
+    let killed = |index, attempt| Report {
+        results: vec![ItemResult {
+            index,
+            attempt,
+            state: Some(TaskState::TaskKilled.into()),
+            wait_status: Some(15),
+            started_us: Some(1000),
+            ..ItemResult::default()
+        }],
+        ..Report::default()
+    };
+    let update = Update::new("j.0", TaskState::TaskKilled, "u2").healthy(false);
+    env.update(update.report(killed(0, None)));
+    let lines = env.drain();
+    assert_eq!(lines[0], "retry 0.0 Failed: Command terminated with signal Terminated");
+    // Killed by somebody else: as before, it is lost.
+    let update = Update::new("j.1", TaskState::TaskKilled, "u3").healthy(true);
+    env.update(update.report(killed(1, None)));
+    let lines = env.drain();
+    assert_eq!(lines[0], "retry 1.0 Lost: Command terminated with signal Terminated");
+}
+
+#[test]
+fn checks_take_single_tasks() {
+    let mut spec = job(2, 2);
+    spec.check = Some(CheckInfo::default());
+    let error = spec.check(1 << 20).unwrap_err();
+    assert_eq!(error.to_string(), "`check` watches single tasks: set `batch` to 1");
+    spec.batch = BatchSize::Auto;
+    spec.health_check = Some(HealthCheck::default());
+    let error = spec.check(1 << 20).unwrap_err();
+    assert_eq!(error.to_string(), "`health_check` watches single tasks: set `batch` to 1");
 }

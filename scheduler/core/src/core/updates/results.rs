@@ -35,12 +35,13 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&flight.job) else { return };
         let asked =
             job.phase != work::Phase::Running || matches!(flight.phase, Phase::Killing { .. });
+        let unhealthy = super::is_unhealthy(status);
         let received = report.received_us.map(WallTime);
         let mut ran = false;
         for result in &report.results {
             let current = flight.open.contains(result.index)
                 && job.book.attempt(result.index) == result.attempt();
-            let Some(outcome) = outcome(result, asked).filter(|_| current) else {
+            let Some(outcome) = outcome(result, asked, unhealthy).filter(|_| current) else {
                 job.late += 1;
                 continue;
             };
@@ -239,7 +240,7 @@ fn settle(job: &mut Job, location: &Arc<Location>, end: ItemEnd) -> JobEvent {
 }
 
 /// What a result means; nothing for a state that is no end.
-fn outcome(result: &ItemResult, asked: bool) -> Option<Outcome> {
+fn outcome(result: &ItemResult, asked: bool, unhealthy: bool) -> Option<Outcome> {
     let state = match result.state {
         None => TaskState::TaskFinished,
         Some(state) => TaskState::try_from(state).ok()?,
@@ -249,6 +250,8 @@ fn outcome(result: &ItemResult, asked: bool) -> Option<Outcome> {
         TaskState::TaskFailed => Some(Outcome::Failed),
         TaskState::TaskError => Some(Outcome::Error),
         TaskState::TaskKilled if asked => Some(Outcome::Killed),
+        // By the executor, because its health check failed.
+        TaskState::TaskKilled if unhealthy => Some(Outcome::Failed),
         // Killed by others, such as an agent that is drained.
         TaskState::TaskKilled => Some(Outcome::Lost),
         TaskState::TaskStaging
