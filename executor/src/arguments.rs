@@ -3,7 +3,7 @@
 use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use marmoset_executor_core::{QueueBounds, REPORT_INTERVAL_MIN, UpdatePolicy};
+use marmoset_executor_core::{Keep, QueueBounds, REPORT_INTERVAL_MIN, UpdatePolicy};
 use marmoset_http::Encoding;
 use marmoset_proto::{duration, marmoset::v1::output::Target, output, size};
 use tracing_subscriber::EnvFilter;
@@ -65,6 +65,14 @@ pub(crate) struct Arguments {
     /// tasks that do not say so; `0B` for all of it
     #[arg(long, value_name = "SIZE", default_value = "10MB", value_parser = size::parse)]
     pub(crate) output_limit: u64,
+
+    /// How long the folder of a task is kept after its end
+    #[arg(long, value_name = "DURATION", default_value = "1hrs", value_parser = duration::parse)]
+    pub(crate) keep_time: Duration,
+
+    /// How many folders of tasks that finished are kept, and as many of others: the oldest go
+    #[arg(long, value_name = "FOLDERS", default_value_t = Keep::default().count)]
+    pub(crate) keep_count: usize,
 
     /// What is logged to stderr: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
     /// `info,marmoset_http=debug`

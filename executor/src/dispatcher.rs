@@ -15,6 +15,7 @@ use crate::{
     agent::Agent,
     clock::now,
     notes,
+    output::Folders,
     runtime::{Runtime, RuntimeEvent},
 };
 
@@ -23,6 +24,7 @@ pub(crate) struct Dispatcher<R> {
     core: Core,
     agent: Agent,
     runtime: R,
+    folders: Folders,
     signals: Signals,
 }
 
@@ -31,6 +33,7 @@ enum Occurrence {
     Agent(Input),
     Runtime(RuntimeEvent),
     Signal(&'static str),
+    FoldersRemoved,
     Wake,
 }
 
@@ -59,12 +62,17 @@ pub(crate) enum End {
 
 impl<R: Runtime> Dispatcher<R> {
     /// Takes the signals of this process over.
-    pub(crate) fn new(core: Core, agent: Agent, runtime: R) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        core: Core,
+        agent: Agent,
+        runtime: R,
+        folders: Folders,
+    ) -> std::io::Result<Self> {
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         };
-        Ok(Self { core, agent, runtime, signals })
+        Ok(Self { core, agent, runtime, folders, signals })
     }
 
     /// Runs until the executor is to end, and ends the runtime.
@@ -73,13 +81,16 @@ impl<R: Runtime> Dispatcher<R> {
             if let Some(exit) = self.act() {
                 break End::Exit(exit);
             }
-            let wake = self.core.poll_wake();
+            self.folders.tidy(now().instant);
+            let wake = self.core.poll_wake().map(|(at, _)| at);
+            let wake = wake.into_iter().chain(self.folders.wake_at()).min();
             let occurrence = tokio::select! {
                 biased;
                 name = self.signals.next() => Occurrence::Signal(name),
                 input = self.agent.next() => Occurrence::Agent(input),
                 event = self.runtime.next() => Occurrence::Runtime(event),
-                () = until(wake.map(|(at, _)| at)) => Occurrence::Wake,
+                () = self.folders.next() => Occurrence::FoldersRemoved,
+                () = until(wake) => Occurrence::Wake,
             };
             if let Some(reason) = self.handle(occurrence) {
                 break End::Broken(reason);
@@ -94,6 +105,9 @@ impl<R: Runtime> Dispatcher<R> {
         match occurrence {
             Occurrence::Agent(input) => self.core.handle(now, input),
             Occurrence::Runtime(RuntimeEvent::Runs(events)) => {
+                for (run, event) in &events {
+                    self.folders.observe(now.instant, *run, event);
+                }
                 let events = events.into_iter().map(|(run, event)| Input::Run(run, event));
                 self.core.handle_all(now, events);
             }
@@ -103,6 +117,7 @@ impl<R: Runtime> Dispatcher<R> {
                 }
             }
             Occurrence::Runtime(RuntimeEvent::Lost { reason }) => {
+                self.folders.lose_all(now.instant);
                 self.core.handle(now, Input::LauncherDied(reason));
             }
             Occurrence::Runtime(RuntimeEvent::Broken { reason }) => return Some(reason),
@@ -110,6 +125,7 @@ impl<R: Runtime> Dispatcher<R> {
                 tracing::info!(signal = name, "asked to end");
                 self.core.handle(now, Input::Terminate);
             }
+            Occurrence::FoldersRemoved => self.folders.removed(),
             Occurrence::Wake => self.core.handle(now, Input::Wake),
         }
         None
@@ -127,7 +143,10 @@ impl<R: Runtime> Dispatcher<R> {
                         self.core.handle(now(), failed);
                     }
                 }
-                Action::Spawn(spawn) => self.runtime.spawn(*spawn),
+                Action::Spawn(spawn) => {
+                    self.folders.prepare(&spawn);
+                    self.runtime.spawn(*spawn);
+                }
                 Action::Signal(run, signal) => self.runtime.signal(run, signal),
                 Action::Probe(probe) => self.runtime.probe(*probe),
                 Action::Abandon(probe) => self.runtime.abandon(probe),

@@ -11,12 +11,15 @@
 //! | `watch` | when which run is looked at |
 //! | `cut` | how a file loses its middle |
 //! | `packs` | files that take in the small outputs of many tasks |
+//! | `folders`, `remove` | the removal of folders that are no longer kept |
 //! | `folder` | opening files where tasks do what they like |
 
 mod cut;
 mod files;
 mod folder;
+mod folders;
 mod packs;
+mod remove;
 mod watch;
 
 use std::{ffi::CString, num::NonZeroU64, os::unix::ffi::OsStringExt as _, path::Path};
@@ -29,6 +32,7 @@ use marmoset_proto::{
 pub use cut::Cut;
 pub use files::Keeping;
 pub(crate) use files::{Files, Settled};
+pub(crate) use folders::Folders;
 pub(crate) use packs::Packs;
 pub(crate) use watch::{Watch, Watched};
 

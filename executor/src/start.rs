@@ -4,7 +4,7 @@ use std::{env, ffi::OsString, io, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
-use marmoset_executor_core::{Config, Core, Exit, QueueBounds};
+use marmoset_executor_core::{Config, Core, Exit, Keep, QueueBounds};
 use marmoset_http::{Auth, Client, ClientConfig};
 use tokio::runtime;
 use tracing_subscriber::EnvFilter;
@@ -16,7 +16,7 @@ use crate::{
     dispatcher::{Dispatcher, End},
     environment::Environment,
     launcher,
-    output::OutputDefaults,
+    output::{Folders, OutputDefaults},
     runtime::{ProcessConfig, ProcessRuntime},
 };
 
@@ -95,6 +95,9 @@ fn serve(
             },
         })
         .context("cannot start the launcher")?;
+        let keep = Keep { time: arguments.keep_time, count: arguments.keep_count };
+        let folders = Folders::new(environment.sandbox.join("tasks"), keep)
+            .context("cannot start a thread")?;
         let core = core(&arguments, &environment);
         let client = Client::new(ClientConfig {
             encoding: arguments.encoding,
@@ -114,7 +117,7 @@ fn serve(
         let lanes = arguments.update_connections.get();
         let agent = Agent::new(client, environment.endpoint, environment.path, lanes);
         let dispatcher =
-            Dispatcher::new(core, agent, processes).context("cannot handle signals")?;
+            Dispatcher::new(core, agent, processes, folders).context("cannot handle signals")?;
         Ok(dispatcher.run().await)
     })
 }

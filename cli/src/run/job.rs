@@ -42,6 +42,8 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
             stdout: args.stdout.map(Into::into),
             stderr: args.stderr.map(Into::into),
             limit_bytes: args.output_limit,
+            // What is to be fetched must not be gone before.
+            keep: args.output.is_some().then_some(true),
             ..Output::default()
         },
         ..JobSpec::new(name(&args.command[0]), command(args), items)

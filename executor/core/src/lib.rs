@@ -14,6 +14,7 @@
 //! | `runs` | every process from wish to end, with kills and limits |
 //! | `checks` | when tasks are probed, and what the answers mean |
 //! | `task`, `batch`, `items`, `results` | Mesos tasks and what they consist of |
+//! | `retention` | how long folders of tasks stay |
 //! | `spec`, `command`, `bounds` | reading and refusing what a task asks for |
 
 mod action;
@@ -32,6 +33,7 @@ mod ledger;
 mod note;
 mod random;
 mod results;
+mod retention;
 mod runs;
 mod session;
 mod spec;
@@ -53,6 +55,7 @@ pub use crate::{
     items::ItemsError,
     note::Note,
     results::REPORT_BYTES_MAX,
+    retention::{Keep, Removal, Retention},
     spec::{IdProblem, ProcessError, SpecError},
     time::{Now, WallTime},
 };

@@ -195,6 +195,11 @@ impl Agent {
         }
     }
 
+    /// What the executor and those that share its stderr have written there.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.sandbox.path().join("stderr")).unwrap()
+    }
+
     /// What a task wrote.
     pub(crate) fn file(&self, task: &str, name: &str) -> String {
         let path = self.sandbox.path().join("tasks").join(task).join(name);

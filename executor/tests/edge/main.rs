@@ -4,6 +4,7 @@
 
 mod agent;
 mod checks;
+mod output;
 mod process;
 
 use std::{
