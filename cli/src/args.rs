@@ -4,6 +4,7 @@
 //! or to start anything. Called by [`crate::main`].
 
 mod bench;
+mod executor;
 mod mini;
 mod run;
 pub(crate) mod values;
@@ -11,6 +12,7 @@ pub(crate) mod values;
 use clap::{Parser, Subcommand};
 
 pub(crate) use bench::{BenchArgs, BenchCommand, SpawnArgs};
+pub(crate) use executor::ExecutorArgs;
 pub(crate) use mini::{Containerizer, MiniArgs};
 pub(crate) use run::{Batch, Keep, RunArgs};
 

@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
             return marmoset_executor::main(arguments.into_iter().skip(1));
         }
         Some(name) if name == OsStr::new("mini-command-executor") => {
-            return marmoset_mini::builtin::main();
+            return marmoset_mini::builtin::main(arguments.into_iter().skip(2));
         }
         Some(_) | None => {}
     }

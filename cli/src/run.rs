@@ -10,19 +10,19 @@ mod input;
 mod job;
 mod screen;
 
-use std::{fs, path::Path};
+use std::fs;
 
 use anyhow::Context as _;
 use marmoset_scheduler::{
-    Config, ConnectionConfig, Example, ExecutorTemplate, FrameworkConfig, Identity, Job, JobEvent,
-    Limits, Outcome, Summary, Timing, executor_at,
+    Config, ConnectionConfig, Example, ExecutorSource, ExecutorTemplate, FrameworkConfig, Identity,
+    Job, JobEvent, Limits, Outcome, Summary, Timing,
 };
 use nix::unistd::{Uid, User};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
 use crate::{
-    args::{Keep, RunArgs},
+    args::{ExecutorArgs, Keep, RunArgs},
     exit::{Ending, UsageError},
     interrupt::Interrupts,
     logging::{self, Wanted},
@@ -194,19 +194,27 @@ fn elsewhere(
                 principal: args.principal.clone(),
                 ..Identity::new(name, user)
             },
-            executor: executor(args.executor_path.as_deref())?,
+            executor: executor(&args.executor)?,
             limits: Limits::default(),
             timing: Timing { patience: Some(PATIENCE), ..Timing::default() },
         },
     })
 }
 
-fn executor(path: Option<&Path>) -> anyhow::Result<ExecutorTemplate> {
-    let Some(path) = path else { return embedded::own_executor() };
+fn executor(args: &ExecutorArgs) -> anyhow::Result<ExecutorTemplate> {
     // The whole program is the executor, too, if it is asked to.
-    let whole = path.file_name().is_some_and(|name| name == "marmoset");
-    let arguments: &[String] = if whole { &["executor".to_owned()] } else { &[] };
-    Ok(executor_at(path, arguments))
+    let (source, whole) = match args.source().map_err(UsageError)? {
+        None => (ExecutorSource::Path(embedded::own_program()?), true),
+        Some(ExecutorSource::Path(path)) => {
+            let whole = path.file_name().is_some_and(|name| name == "marmoset");
+            (ExecutorSource::Path(path), whole)
+        }
+        Some(source @ (ExecutorSource::Uri(_) | ExecutorSource::Image(_))) => (source, false),
+    };
+    let own = whole.then(|| "executor".to_owned());
+    let arguments: Vec<String> =
+        own.into_iter().chain(args.executor_arguments.iter().cloned()).collect();
+    Ok(source.template(&arguments))
 }
 
 /// The name of the user who runs this, for the tasks.

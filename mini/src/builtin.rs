@@ -1,9 +1,10 @@
-//! The built-in command executor: one process for one task that carries a command.
+//! The built-in executors: one process for one task that carries a command.
 //!
 //! Owns the life of that command and tells its agent about it, over the same
 //! executor API as any executor: it knows no more of mini than its `MESOS_*`
 //! environment. It refuses a second task and task groups. Behaviour and words
-//! are those of Mesos 1.11, `src/launcher/executor.cpp`.
+//! are those of Mesos 1.11, `src/launcher/executor.cpp`; for a task in a Docker
+//! container, of which it is told by arguments, `src/docker/executor.cpp`.
 //!
 //! Started by agents as `AgentConfig::command_executor`. The program is a `main`
 //! that calls [`main`]; `marmoset-mini-command-executor` is one.
@@ -17,20 +18,22 @@
 mod check;
 mod config;
 mod core;
+mod docker;
 mod edge;
 mod http;
 mod probe;
 mod running;
 mod session;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 /// Runs the executor that the environment describes until its task is over.
 ///
-/// The exit code is 0 after an orderly end, 1 if the agent refuses it, and 64
-/// if the environment is not that of an executor.
-pub fn main() -> ExitCode {
-    let config = match config::Config::from_environment() {
+/// `arguments`, without the program's name, are those of an agent. The exit code is 0 after an
+/// orderly end, 1 if the agent refuses it, and 64 if the environment or the arguments are not those
+/// of an executor.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let config = match config::Config::of_process(arguments) {
         Ok(config) => config,
         Err(error) => {
             eprintln!(

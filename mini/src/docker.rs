@@ -6,11 +6,13 @@
 //! Refuses to decide when a container starts or ends. Mesos 1.11,
 //! `src/docker/docker.cpp`.
 
+mod amounts;
 mod call;
 mod inspect;
 mod options;
 
 pub(crate) use self::{
+    amounts::{limits, resources},
     call::{CallError, Docker},
     inspect::Inspected,
     options::{Limits, OptionsError, Run},

@@ -3,11 +3,11 @@
 //! Owns what the core has no use for; the rest is the core's own
 //! [`Config`](marmoset_scheduler_core::Config). Plain data, not read from anywhere.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use marmoset_http::{Auth, ClientConfig};
-use marmoset_proto::{codec::Encoding, mesos::v1::CommandInfo};
-use marmoset_scheduler_core::{Config, ExecutorTemplate, JobSpec};
+use marmoset_proto::codec::Encoding;
+use marmoset_scheduler_core::{Config, JobSpec};
 use secrecy::SecretString;
 
 /// Where the masters are, and how they are spoken to.
@@ -70,30 +70,9 @@ impl From<JobSpec> for Job {
     }
 }
 
-/// An executor whose program lies on every agent already.
-///
-/// `arguments` do not begin with the program's name.
-pub fn executor_at(program: &Path, arguments: &[String]) -> ExecutorTemplate {
-    let program = program.display().to_string();
-    ExecutorTemplate::new(CommandInfo {
-        shell: Some(false),
-        arguments: std::iter::once(&program).chain(arguments).cloned().collect(),
-        value: Some(program),
-        ..CommandInfo::default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_executor_is_started_without_a_shell() {
-        let command = executor_at(Path::new("/opt/m x"), &["executor".to_owned()]).command;
-        assert_eq!(command.shell, Some(false));
-        assert_eq!(command.value.as_deref(), Some("/opt/m x"));
-        assert_eq!(command.arguments, ["/opt/m x", "executor"]);
-    }
 
     #[test]
     fn only_a_principal_with_a_secret_authenticates() {

@@ -11,6 +11,7 @@
 mod config;
 mod error;
 mod event;
+mod executor;
 mod framework;
 mod link;
 mod narrative;
@@ -19,9 +20,10 @@ mod session;
 mod summary;
 mod time;
 
-pub use config::{ConnectionConfig, FrameworkConfig, Job, executor_at};
+pub use config::{ConnectionConfig, FrameworkConfig, Job};
 pub use error::{RunError, SessionError};
 pub use event::{JobEvent, Progress};
+pub use executor::{ExecutorImage, ExecutorSource, HostVolume, ImageContainerizer, executor_at};
 pub use framework::{Driver, Framework, drive};
 pub use marmoset_proto::codec::Encoding;
 pub use marmoset_scheduler_core::{

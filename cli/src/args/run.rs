@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use marmoset_proto::marmoset::v1::output::Target;
 
-use super::values;
+use super::{ExecutorArgs, values};
 
 /// How many tasks travel in one Mesos task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,10 +137,6 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = values::master, help_heading = "Cluster")]
     pub(crate) master: Vec<String>,
 
-    /// The executor's path on the agents [default: that of this program]
-    #[arg(long, value_name = "PATH", help_heading = "Cluster")]
-    pub(crate) executor_path: Option<PathBuf>,
-
     /// Role to register with
     #[arg(long, value_name = "ROLE", default_value = "*", help_heading = "Cluster")]
     pub(crate) role: String,
@@ -164,6 +160,10 @@ pub(crate) struct RunArgs {
     /// When the embedded cluster's files, the tasks' outputs among them, stay
     #[arg(long, value_name = "WHEN", default_value = "failed", help_heading = "Cluster")]
     pub(crate) keep: Keep,
+
+    /// How agents come by the executor
+    #[command(flatten)]
+    pub(crate) executor: ExecutorArgs,
 
     /// What to run
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
@@ -204,8 +204,9 @@ impl RunArgs {
             (Some(_), Some(_)) | (None, None) => {}
         }
         if self.master.is_empty() {
+            let executor = self.executor.first_given();
             let only_with_master = [
-                ("--executor-path", self.executor_path.is_some()),
+                (executor.unwrap_or_default(), executor.is_some()),
                 ("--principal", self.principal.is_some()),
                 ("--ca-file", self.ca_file.is_some()),
             ];
@@ -215,15 +216,7 @@ impl RunArgs {
                 ));
             }
         }
-        if let Some(path) = &self.executor_path
-            && !path.is_absolute()
-        {
-            return Err(format!(
-                "`--executor-path {}` is not absolute: agents have other working directories; \
-                 start it with `/`",
-                path.display()
-            ));
-        }
+        self.executor.source()?;
         if self.role.is_empty() {
             return Err("`--role` must not be empty: leave it out for `*`".to_owned());
         }

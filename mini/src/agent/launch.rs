@@ -14,7 +14,6 @@
 //! that its pid cannot come to mean something else in between. What asks for a
 //! container of type DOCKER goes another way, see [`docker`].
 
-mod amounts;
 mod docker;
 mod fetch;
 mod pidfd;
@@ -27,10 +26,7 @@ use marmoset_proto::mesos::v1::{CommandInfo, ContainerInfo, Resource, container_
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::{
-    amounts::{limits, resources},
-    docker::sweep,
-};
+pub(crate) use self::docker::sweep;
 use super::{
     core::{Container, Input, Kind},
     sandbox,

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    marmoset_mini::builtin::main()
+    marmoset_mini::builtin::main(std::env::args_os().skip(1))
 }

@@ -10,6 +10,7 @@
 //! ```
 //!
 //! * *Idle*: subscribed, waiting for the task.
+//! * *Spawning*: a process is there at once, a container takes its time; a KILL waits for it.
 //! * *Running*: the command's process lives, perhaps on its way out.
 //! * *Ended*: the terminal update waits for its acknowledgement.
 
@@ -21,9 +22,11 @@ use std::{
 use bytes::Bytes;
 use marmoset_proto::{
     mesos::v1::{
-        CommandInfo, KillPolicy, TaskId, TaskInfo, TaskState, TaskStatus,
+        CheckStatusInfo, ContainerStatus, KillPolicy, NetworkInfo, TaskId, TaskInfo, TaskState,
+        TaskStatus,
         executor::{Call, Event, event},
         framework_info,
+        network_info::IpAddress,
         task_status::{Reason, Source},
     },
     status,
@@ -45,7 +48,6 @@ const OVERTIME_GRACE: Duration = Duration::from_millis(100);
 const REPORTING: Duration = Duration::from_secs(2);
 /// How long the terminal update may wait for its acknowledgement.
 const FAREWELL: Duration = Duration::from_secs(60);
-const SECOND_TASK: &str = "Attempted to run multiple tasks using a \"command\" executor";
 
 /// A fact.
 #[derive(Debug)]
@@ -56,10 +58,12 @@ pub(super) enum Input {
     Lost,
     /// The agent will never have this executor.
     Refused(String),
-    /// The command's process runs.
-    Spawned,
+    /// The command's process, or its container, runs.
+    Spawned(Option<Box<Placed>>),
     /// The command's process ended, as wait(2) gives it.
     Exited(i32),
+    /// The container could not be asked for.
+    NotRun(String),
     /// A health check's probe is done.
     Healthy(Answer),
     /// A check's probe is done.
@@ -75,10 +79,10 @@ pub(super) enum Action {
     Subscribe(Call),
     /// Sends a call.
     Send(Call),
-    /// Starts the command, with these variables on top of its own.
-    Spawn(Box<CommandInfo>, Vec<(String, String)>),
-    /// Sends SIGTERM to the command and all it started.
-    Terminate,
+    /// Starts the task's command, with these variables on top of its own.
+    Spawn(Box<TaskInfo>, Vec<(String, String)>),
+    /// Sends SIGTERM to the command and all it started; a container gets SIGKILL after the time, too.
+    Terminate(Duration),
     /// Sends SIGKILL to the command and all it started.
     Kill,
     /// Probes for the health check.
@@ -98,10 +102,26 @@ pub(super) enum Exit {
     Failed(String),
 }
 
+/// What is known of a container that runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Placed {
+    /// The engine's own words about it.
+    pub(super) data: Bytes,
+    /// Its address, if it has one of its own.
+    pub(super) ip: Option<String>,
+}
+
+/// Why a task is to end that does not run yet.
+#[derive(Debug, Clone, Copy)]
+struct Doomed {
+    cause: Cause,
+    grace: Duration,
+}
+
 #[derive(Debug)]
 enum Stage {
     Idle,
-    Spawning(Box<TaskInfo>),
+    Spawning(Box<TaskInfo>, Option<Doomed>),
     Running(Box<Running>),
     Ended { task: TaskId, uuid: Bytes, leave: Instant },
 }
@@ -139,7 +159,7 @@ impl Core {
     /// Tells when [`Input::Wake`] is due.
     pub(super) fn poll_wake(&self) -> Option<Instant> {
         let stage = match &self.stage {
-            Stage::Idle | Stage::Spawning(_) => None,
+            Stage::Idle | Stage::Spawning(..) => None,
             Stage::Running(running) => running.poll_wake(),
             Stage::Ended { leave, .. } => Some(*leave),
         };
@@ -152,8 +172,9 @@ impl Core {
             Input::Event(event) => self.handle_event(now, *event),
             Input::Lost => self.handle_lost(now),
             Input::Refused(why) => self.exit(Exit::Failed(why)),
-            Input::Spawned => self.handle_spawned(now),
+            Input::Spawned(placed) => self.handle_spawned(now, placed),
             Input::Exited(status) => self.handle_exited(now, status),
+            Input::NotRun(why) => self.handle_not_run(now, &why),
             Input::Healthy(answer) => self.handle_health(now, answer),
             Input::Watched(answer) => self.handle_watch(now, answer),
             Input::Wake => self.handle_wake(now),
@@ -202,20 +223,20 @@ impl Core {
     fn launch(&mut self, now: Now, task: TaskInfo) {
         let known = match &self.stage {
             Stage::Idle => false,
-            Stage::Spawning(known) => known.task_id == task.task_id,
+            Stage::Spawning(known, _) => known.task_id == task.task_id,
             Stage::Running(running) => running.task.task_id == task.task_id,
             Stage::Ended { task: known, .. } => *known == task.task_id,
         };
         if known {
             return;
         }
-        let (Stage::Idle, Some(command)) = (&self.stage, task.command.clone()) else {
+        if !matches!(self.stage, Stage::Idle) || task.command.is_none() {
             self.refuse(now, task);
             return;
-        };
+        }
         self.session.add_task(task.clone());
         let starting = TaskStatus {
-            check_status: empty_check(now.instant, &task),
+            check_status: self.empty_check(now.instant, &task),
             ..self.status(now, &task.task_id, TaskState::TaskStarting)
         };
         self.tell(starting);
@@ -224,31 +245,42 @@ impl Core {
             .iter()
             .find_map(|resource| resource.allocation_info.as_ref()?.role.clone());
         let environment = role.map(|role| ("MESOS_ALLOCATION_ROLE".to_owned(), role));
-        self.stage = Stage::Spawning(Box::new(task));
-        let spawn = Action::Spawn(Box::new(command), environment.into_iter().collect());
+        let spawn = Action::Spawn(Box::new(task.clone()), environment.into_iter().collect());
         self.actions.push_back(spawn);
+        self.stage = Stage::Spawning(Box::new(task), None);
     }
 
     /// Answers for a task that this executor cannot have.
     fn refuse(&mut self, now: Now, task: TaskInfo) {
         let message = match task.command {
-            Some(_) => SECOND_TASK,
-            None => "`command` of the task is not set",
+            Some(_) => {
+                format!("Attempted to run multiple tasks using a \"{}\" executor", self.kind())
+            }
+            None => "`command` of the task is not set".to_owned(),
         };
         let failed = TaskStatus {
-            message: Some(message.to_owned()),
+            message: Some(message),
             ..self.status(now, &task.task_id, TaskState::TaskFailed)
         };
         self.session.add_task(task);
         self.tell(failed);
     }
 
-    fn handle_spawned(&mut self, now: Now) {
-        let Stage::Spawning(task) = std::mem::replace(&mut self.stage, Stage::Idle) else { return };
+    fn handle_spawned(&mut self, now: Now, placed: Option<Box<Placed>>) {
+        let (task, doomed) = match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Spawning(task, doomed) => (task, doomed),
+            other @ (Stage::Idle | Stage::Running(_) | Stage::Ended { .. }) => {
+                self.stage = other;
+                return;
+            }
+        };
         let instant = now.instant;
-        let checked = empty_check(instant, &task);
+        let checked = self.empty_check(instant, &task);
+        let container = placed.as_ref().and_then(|placed| network_of(&task, placed.ip.as_ref()?));
         let update = TaskStatus {
             check_status: checked,
+            data: placed.map(|placed| placed.data),
+            container_status: container.clone(),
             ..self.status(now, &task.task_id, TaskState::TaskRunning)
         };
         self.tell(update);
@@ -256,27 +288,61 @@ impl Core {
         self.stage = Stage::Running(Box::new(Running {
             overtime,
             health: task.health_check.as_ref().and_then(|check| Health::new(instant, check)),
-            watch: task.check.as_ref().and_then(|check| Watch::new(instant, check)),
+            watch: task
+                .check
+                .as_ref()
+                .filter(|_| !self.in_container())
+                .and_then(|check| Watch::new(instant, check)),
             healthy: None,
             checked,
+            container,
             end: None,
             task: *task,
         }));
+        if let Some(Doomed { cause, grace }) = doomed {
+            self.kill(now, cause, grace);
+        }
     }
 
     fn handle_kill(&mut self, now: Now, task: &TaskId, policy: Option<&KillPolicy>) {
-        let Stage::Running(running) = &self.stage else { return };
-        if running.task.task_id != *task {
+        let known = match &self.stage {
+            Stage::Spawning(task, _) => task,
+            Stage::Running(running) => &running.task,
+            Stage::Idle | Stage::Ended { .. } => return,
+        };
+        if known.task_id != *task {
             return;
         }
-        let grace = grace_of(policy)
-            .or_else(|| grace_of(running.task.kill_policy.as_ref()))
-            .unwrap_or(KILL_GRACE);
+        let grace = grace_of(policy).unwrap_or_else(|| self.kill_grace(known));
         self.kill(now, Cause::Killed, grace);
+    }
+
+    /// How long a task that is killed lives on, if the kill does not say it.
+    fn kill_grace(&self, task: &TaskInfo) -> Duration {
+        let usual =
+            if self.in_container() { self.session.config().shutdown_grace } else { KILL_GRACE };
+        grace_of(task.kill_policy.as_ref()).unwrap_or(usual)
+    }
+
+    fn in_container(&self) -> bool {
+        self.session.config().place.is_some()
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.in_container() { "docker" } else { "command" }
+    }
+
+    /// A task in a container has no checks: that executor does not know them.
+    fn empty_check(&self, now: Instant, task: &TaskInfo) -> Option<CheckStatusInfo> {
+        if self.in_container() { None } else { empty_check(now, task) }
     }
 
     /// Begins to end the command, or brings its end forward.
     fn kill(&mut self, now: Now, cause: Cause, grace: Duration) {
+        if let Stage::Spawning(_, doomed) = &mut self.stage {
+            doomed.get_or_insert(Doomed { cause, grace });
+        }
+        let in_container = self.in_container();
         let Stage::Running(running) = &mut self.stage else { return };
         if let Some(end) = &mut running.end {
             // A later order may shorten the grace period, never extend it.
@@ -288,7 +354,8 @@ impl Core {
         running.health = None;
         running.watch = None;
         running.overtime = None;
-        let (task, checked) = (running.task.task_id.clone(), running.empty_check(now.instant));
+        let (task, checked) =
+            (running.task.task_id.clone(), running.checked_at_end(in_container, now.instant));
         if self.tells_killing && cause != Cause::Overtime {
             let killing = TaskStatus {
                 healthy: (cause == Cause::Unhealthy).then_some(false),
@@ -297,30 +364,59 @@ impl Core {
             };
             self.tell(killing);
         }
-        self.actions.push_back(Action::Terminate);
+        self.actions.push_back(Action::Terminate(grace));
     }
 
     fn handle_exited(&mut self, now: Now, wait_status: i32) {
-        let Stage::Running(running) = std::mem::replace(&mut self.stage, Stage::Idle) else {
-            return;
+        let in_container = self.in_container();
+        let (task, cause, checked) = match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Spawning(task, _) => (task.task_id, None, None),
+            Stage::Running(running) => {
+                let checked = running.checked_at_end(in_container, now.instant);
+                let cause = running.end.map(|end| end.cause);
+                (running.task.task_id, cause, checked)
+            }
+            other @ (Stage::Idle | Stage::Ended { .. }) => {
+                self.stage = other;
+                return;
+            }
         };
-        let cause = running.end.map(|end| end.cause);
+        let good = status::is_success(wait_status);
         let state = match cause {
+            // What ends well in a container after a kill has ended well.
+            Some(Cause::Killed | Cause::Unhealthy) if good && in_container => {
+                TaskState::TaskFinished
+            }
             Some(Cause::Killed | Cause::Unhealthy) => TaskState::TaskKilled,
             Some(Cause::Overtime) => TaskState::TaskFailed,
-            None if status::is_success(wait_status) => TaskState::TaskFinished,
+            None if good => TaskState::TaskFinished,
             None => TaskState::TaskFailed,
         };
         let reason = (cause == Some(Cause::Overtime)).then_some(Reason::MaxCompletionTimeReached);
         let update = TaskStatus {
-            message: Some(status::describe(wait_status)),
+            message: Some(describe(wait_status, in_container)),
             reason: reason.map(Into::into),
             healthy: (cause == Some(Cause::Unhealthy)).then_some(false),
-            check_status: running.empty_check(now.instant),
-            ..self.status(now, &running.task.task_id, state)
+            check_status: checked,
+            ..self.status(now, &task, state)
         };
+        self.end(now, task, update);
+    }
+
+    fn handle_not_run(&mut self, now: Now, why: &str) {
+        let Stage::Spawning(task, _) = &self.stage else { return };
+        let task = task.task_id.clone();
+        let update = TaskStatus {
+            message: Some(format!("Failed to run docker container: {why}")),
+            ..self.status(now, &task, TaskState::TaskFailed)
+        };
+        self.end(now, task, update);
+    }
+
+    /// Sends the terminal update; this process leaves once it is acknowledged.
+    fn end(&mut self, now: Now, task: TaskId, update: TaskStatus) {
         self.stage = Stage::Ended {
-            task: running.task.task_id,
+            task,
             uuid: update.uuid.clone().unwrap_or_default(),
             leave: now.instant + FAREWELL,
         };
@@ -349,8 +445,9 @@ impl Core {
 
     fn shut_down(&mut self, now: Now) {
         match &self.stage {
-            Stage::Idle | Stage::Spawning(_) => self.exit(Exit::Done),
-            Stage::Running(_) => {
+            Stage::Spawning(..) if !self.in_container() => self.exit(Exit::Done),
+            Stage::Idle => self.exit(Exit::Done),
+            Stage::Spawning(..) | Stage::Running(_) => {
                 let grace = self.session.config().shutdown_grace.saturating_sub(REPORTING);
                 self.kill(now, Cause::Killed, grace);
             }
@@ -368,7 +465,8 @@ impl Core {
             Judgement::Unhealthy { kill } => (false, kill),
         };
         running.healthy = Some(healthy);
-        let grace = grace_of(running.task.kill_policy.as_ref()).unwrap_or(KILL_GRACE);
+        let task = running.task.clone();
+        let grace = self.kill_grace(&task);
         self.repeat(now, Reason::TaskHealthCheckStatusUpdated);
         if kill {
             self.kill(now, Cause::Unhealthy, grace);
@@ -388,10 +486,12 @@ impl Core {
         let Stage::Running(running) = &self.stage else { return };
         let (task, healthy) = (running.task.task_id.clone(), running.healthy);
         let check_status = running.checked;
+        let container_status = running.container.clone();
         let update = TaskStatus {
             reason: Some(reason.into()),
             healthy,
             check_status,
+            container_status,
             ..self.status(now, &task, TaskState::TaskRunning)
         };
         self.tell(update);
@@ -400,7 +500,7 @@ impl Core {
     fn handle_wake(&mut self, now: Now) {
         let instant = now.instant;
         match &mut self.stage {
-            Stage::Idle | Stage::Spawning(_) => {}
+            Stage::Idle | Stage::Spawning(..) => {}
             Stage::Ended { leave, .. } => {
                 if *leave <= instant {
                     self.exit(Exit::Failed("the last update was never acknowledged".to_owned()));
@@ -460,6 +560,19 @@ impl Core {
             ..TaskStatus::default()
         }
     }
+}
+
+fn describe(wait_status: i32, in_container: bool) -> String {
+    let told = status::describe(wait_status);
+    if in_container { told.replacen("Command", "Container", 1) } else { told }
+}
+
+/// The address of a container, beside what its network was asked for.
+fn network_of(task: &TaskInfo, ip: &str) -> Option<ContainerStatus> {
+    let asked = task.container.as_ref().and_then(|container| container.network_infos.first());
+    let address = IpAddress { protocol: None, ip_address: Some(ip.to_owned()) };
+    let network = NetworkInfo { ip_addresses: vec![address], ..asked.cloned().unwrap_or_default() };
+    Some(ContainerStatus { network_infos: vec![network], ..ContainerStatus::default() })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use marmoset_proto::mesos::v1::{
-    CommandInfo,
+    CommandInfo, TaskInfo,
     executor::{Call, Event},
 };
 use nix::sys::signal::Signal;
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     check::Answer,
-    config::Config,
+    config::{Config, Place},
     core::{Action, Core, Exit, Input},
     http::{Calls, Events, HttpError},
     probe,
@@ -37,14 +37,16 @@ struct Edge {
     events: Option<Events>,
     calls: Calls,
     child: Option<Child>,
-    probes: TaskTracker,
-    /// At most one probe of each kind is on its way.
+    place: Option<Place>,
+    background: TaskTracker,
+    /// At most one probe of each kind is on its way, and two facts about a container.
     answers: mpsc::UnboundedSender<Input>,
 }
 
 /// Runs until the core says that it is over.
 pub(super) async fn run(config: Config) -> ExitCode {
     let endpoint = config.endpoint.clone();
+    let place = config.place.clone();
     let (answers, mut answered) = mpsc::unbounded_channel();
     let mut edge = Edge {
         calls: Calls::new(endpoint.clone()),
@@ -52,7 +54,8 @@ pub(super) async fn run(config: Config) -> ExitCode {
         core: Core::new(config, now().instant, rand::random()),
         events: None,
         child: None,
-        probes: TaskTracker::new(),
+        place,
+        background: TaskTracker::new(),
         answers,
     };
     loop {
@@ -81,10 +84,27 @@ impl Edge {
         match action {
             Action::Subscribe(call) => self.subscribe(&call).await,
             Action::Send(call) => self.send(&call).await,
-            Action::Spawn(command, environment) => self.spawn(&command, environment),
-            Action::Terminate => self.signal(Signal::SIGTERM),
-            Action::Kill => self.signal(Signal::SIGKILL),
+            Action::Spawn(task, environment) => match self.place.clone() {
+                Some(place) => self.contain(place, &task, environment),
+                None => self.spawn(&task.command.unwrap_or_default(), environment),
+            },
+            Action::Terminate(grace) => match self.place.clone() {
+                Some(place) => {
+                    self.background.spawn(async move { place.stop(grace).await });
+                }
+                None => self.signal(Signal::SIGTERM),
+            },
+            Action::Kill => {
+                // The engine does it itself, after the grace period.
+                if self.place.is_none() {
+                    self.signal(Signal::SIGKILL);
+                }
+            }
             Action::Health(probe, timeout) => {
+                let probe = match &self.place {
+                    Some(place) => place.inside(probe),
+                    None => probe,
+                };
                 let probing = probe::run(probe, timeout);
                 self.probe(probing, Input::Healthy);
             }
@@ -155,9 +175,22 @@ impl Edge {
                 }
             }
         };
-        self.core.handle(now(), Input::Spawned);
+        self.core.handle(now(), Input::Spawned(None));
         if let Some(status) = input {
             self.core.handle(now(), Input::Exited(status));
+        }
+    }
+
+    fn contain(&self, place: Place, task: &TaskInfo, environment: Vec<(String, String)>) {
+        let answers = self.answers.clone();
+        match place.start(task, environment) {
+            Ok(client) => {
+                self.background.spawn(async move { place.watch(client, answers).await });
+            }
+            Err(error) => {
+                eprintln!("Failed to run docker container: {error}");
+                let _over = answers.send(Input::NotRun(error.to_string()));
+            }
         }
     }
 
@@ -173,7 +206,7 @@ impl Edge {
         tell: fn(Answer) -> Input,
     ) {
         let answers = self.answers.clone();
-        self.probes.spawn(async move {
+        self.background.spawn(async move {
             let _over = answers.send(tell(probing.await));
         });
     }

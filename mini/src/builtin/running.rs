@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use marmoset_proto::mesos::v1::{CheckStatusInfo, DurationInfo, KillPolicy, TaskInfo};
+use marmoset_proto::mesos::v1::{
+    CheckStatusInfo, ContainerStatus, DurationInfo, KillPolicy, TaskInfo,
+};
 
 use super::check::{Health, Watch};
 
@@ -33,6 +35,8 @@ pub(super) struct Running {
     pub(super) watch: Option<Watch>,
     pub(super) healthy: Option<bool>,
     pub(super) checked: Option<CheckStatusInfo>,
+    /// What its container is, if it has one with an address.
+    pub(super) container: Option<ContainerStatus>,
     pub(super) end: Option<End>,
 }
 
@@ -49,8 +53,13 @@ impl Running {
         .min()
     }
 
-    pub(super) fn empty_check(&self, now: Instant) -> Option<CheckStatusInfo> {
-        empty_check(now, &self.task)
+    /// The check that the last updates carry.
+    pub(super) fn checked_at_end(
+        &self,
+        in_container: bool,
+        now: Instant,
+    ) -> Option<CheckStatusInfo> {
+        if in_container { None } else { empty_check(now, &self.task) }
     }
 }
 

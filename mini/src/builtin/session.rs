@@ -193,6 +193,7 @@ mod tests {
             executor: "e".into(),
             shutdown_grace: Duration::from_secs(5),
             recovery,
+            place: None,
         };
         (Session::new(config, now), now)
     }

@@ -40,7 +40,6 @@ impl Docker {
     }
 
     /// The same from its parts.
-    #[cfg(test)]
     pub(crate) fn at(program: PathBuf, socket: PathBuf) -> Self {
         Self { program, socket }
     }

@@ -10,6 +10,7 @@
 mod builtin;
 mod conformance;
 mod docker;
+mod docker_tasks;
 mod engine;
 mod files;
 mod http;

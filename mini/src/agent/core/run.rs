@@ -17,6 +17,7 @@ use crate::{
         sandbox,
     },
     config::Containerizer,
+    docker,
     link::ToMaster,
 };
 
@@ -187,8 +188,8 @@ impl Core {
             docker: self.settings.docker.clone(),
             kind,
             links: sandbox::agent_directory(&self.settings.work_dir, &agent_id),
-            resources: launch::resources(&info, first),
-            limits: launch::limits(&info, first),
+            resources: docker::resources(&info.resources, first),
+            limits: docker::limits(&info.resources, first),
             directory: directory.clone(),
             command: info.command.clone().unwrap_or_default(),
             container_info: info.container.clone(),

@@ -152,6 +152,10 @@ impl Place {
 
     /// Runs the built-in executor on the host; it starts the task's container.
     async fn run_builtin(&self, ends: &Ends) -> Outcome {
+        let sandbox = match self.sandbox_source() {
+            Ok(sandbox) => sandbox,
+            Err(error) => return Outcome::Failed(error),
+        };
         let mut launch = self.launch.clone();
         let path = |path: &std::path::Path| path.display().to_string();
         launch.command.arguments.extend([
@@ -159,7 +163,7 @@ impl Place {
             format!("--docker={}", path(self.docker.program())),
             format!("--docker_socket={}", path(self.docker.socket())),
             format!("--mapped_directory={MAPPED_DIRECTORY}"),
-            format!("--sandbox_directory={}", path(&self.launch.directory)),
+            format!("--sandbox_directory={}", path(&sandbox)),
         ]);
         // It looks for `docker` where the agent does.
         if let Ok(search) = std::env::var("PATH") {

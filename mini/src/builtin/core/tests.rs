@@ -1,9 +1,13 @@
 use marmoset_proto::mesos::v1::{
-    CheckInfo, DurationInfo, FrameworkInfo, HealthCheck, check_info, framework_info::Capability,
+    CheckInfo, CommandInfo, DurationInfo, FrameworkInfo, HealthCheck, check_info,
+    framework_info::Capability,
 };
 
 use super::*;
-use crate::builtin::config::Recovery;
+use crate::{
+    builtin::config::{Place, Recovery},
+    docker::Docker,
+};
 
 /// A core under test, with a clock that jumps.
 struct Bench {
@@ -15,6 +19,35 @@ struct Bench {
 
 impl Bench {
     fn new(recovery: Option<Recovery>) -> Self {
+        Self::at(recovery, None)
+    }
+
+    /// A task in a container, asked for but not there yet.
+    fn in_docker() -> Self {
+        let place = Place {
+            docker: Docker::at("docker".into(), "/s".into()),
+            name: "mesos-c".to_owned(),
+            sandbox: "/w".into(),
+            mapped: "/m".to_owned(),
+        };
+        let mut bench = Self::at(None, Some(place));
+        bench.event(subscribed(true));
+        let check = CheckInfo {
+            r#type: Some(check_info::Type::Command.into()),
+            command: Some(check_info::Command { command: CommandInfo::default() }),
+            ..CheckInfo::default()
+        };
+        bench.launch(TaskInfo { check: Some(check), ..task() });
+        assert_eq!(bench.actions(), ["send t TASK_STARTING", "spawn"]);
+        bench
+    }
+
+    fn placed(&mut self, ip: Option<&str>) {
+        let placed = Placed { data: Bytes::from_static(b"[]"), ip: ip.map(str::to_owned) };
+        self.core.handle(self.now, Input::Spawned(Some(Box::new(placed))));
+    }
+
+    fn at(recovery: Option<Recovery>, place: Option<Place>) -> Self {
         let start = Instant::now();
         let config = Config {
             endpoint: "a".to_owned(),
@@ -22,6 +55,7 @@ impl Bench {
             executor: "t".into(),
             shutdown_grace: Duration::from_secs(5),
             recovery,
+            place,
         };
         let now = Now { instant: start, epoch: 1.0 };
         let mut bench = Self { core: Core::new(config, start, 7), start, now, sent: Vec::new() };
@@ -39,7 +73,7 @@ impl Bench {
         let mut bench = Self::subscribed();
         bench.launch(task);
         assert_eq!(bench.actions(), ["send t TASK_STARTING", "spawn"]);
-        bench.core.handle(bench.now, Input::Spawned);
+        bench.core.handle(bench.now, Input::Spawned(None));
         assert_eq!(bench.actions(), ["send t TASK_RUNNING"]);
         bench
     }
@@ -108,7 +142,10 @@ impl Bench {
                     told
                 }
                 Action::Spawn(..) => "spawn".to_owned(),
-                Action::Terminate => "SIGTERM".to_owned(),
+                Action::Terminate(grace) if self.core.in_container() => {
+                    format!("stop within {grace:?}")
+                }
+                Action::Terminate(_) => "SIGTERM".to_owned(),
                 Action::Kill => "SIGKILL".to_owned(),
                 Action::Health(..) => "probe health".to_owned(),
                 Action::Watch(..) => "probe check".to_owned(),
@@ -221,7 +258,7 @@ fn a_framework_without_the_capability_hears_no_killing() {
     let mut bench = Bench::new(None);
     bench.event(subscribed(false));
     bench.launch(task());
-    bench.core.handle(bench.now, Input::Spawned);
+    bench.core.handle(bench.now, Input::Spawned(None));
     bench.actions();
     bench.kill(None);
     assert_eq!(bench.actions(), ["SIGTERM"]);
@@ -293,7 +330,7 @@ fn a_check_is_in_every_update_and_its_changes_are_told() {
     };
     let mut bench = Bench::subscribed();
     bench.launch(TaskInfo { check: Some(check), ..task() });
-    bench.core.handle(bench.now, Input::Spawned);
+    bench.core.handle(bench.now, Input::Spawned(None));
     let empty = "exit_code=None";
     assert_eq!(
         bench.actions(),
@@ -365,7 +402,7 @@ fn a_lost_agent_ends_the_task_unless_it_may_come_back() {
     let mut bench = Bench::new(Some(recovery));
     bench.event(subscribed(true));
     bench.launch(task());
-    bench.core.handle(bench.now, Input::Spawned);
+    bench.core.handle(bench.now, Input::Spawned(None));
     bench.actions();
     bench.core.handle(bench.now, Input::Lost);
     assert_eq!(bench.actions(), [""; 0]);
@@ -381,4 +418,85 @@ fn a_refusal_is_the_end() {
     let mut bench = Bench::new(None);
     bench.core.handle(bench.now, Input::Refused("400".to_owned()));
     assert_eq!(bench.actions(), ["exit: 400"]);
+}
+
+#[test]
+fn a_container_is_told_of_with_the_engines_own_words() {
+    let mut bench = Bench::in_docker();
+    bench.placed(Some("10.0.0.9"));
+    assert_eq!(bench.actions(), ["send t TASK_RUNNING"]);
+    let running = bench.sent.last().unwrap().clone();
+    assert_eq!(running.data.unwrap(), "[]");
+    let network = &running.container_status.unwrap().network_infos[0];
+    assert_eq!(network.ip_addresses[0].ip_address.as_deref(), Some("10.0.0.9"));
+    bench.core.handle(bench.now, Input::Exited(3 << 8));
+    assert_eq!(bench.actions(), ["send t TASK_FAILED 'Container exited with status 3'"]);
+    bench.acknowledge_all();
+    assert_eq!(bench.actions(), ["exit"]);
+}
+
+#[test]
+fn on_the_hosts_network_a_container_has_no_address() {
+    let mut bench = Bench::in_docker();
+    bench.placed(None);
+    bench.actions();
+    assert_eq!(bench.sent.last().unwrap().container_status, None, "the agent adds its own");
+}
+
+#[test]
+fn a_container_that_is_killed_has_the_executors_grace_period() {
+    let mut bench = Bench::in_docker();
+    bench.placed(None);
+    bench.actions();
+    bench.kill(None);
+    assert_eq!(bench.actions(), ["send t TASK_KILLING", "stop within 5s"]);
+    bench.core.handle(bench.now, Input::Exited(137 << 8));
+    assert_eq!(bench.actions(), ["send t TASK_KILLED 'Container exited with status 137'"]);
+}
+
+#[test]
+fn a_kill_waits_for_the_container() {
+    let mut bench = Bench::in_docker();
+    bench.kill(Some(1));
+    assert_eq!(bench.actions(), [""; 0]);
+    bench.placed(None);
+    let stopped = ["send t TASK_RUNNING", "send t TASK_KILLING", "stop within 1s"];
+    assert_eq!(bench.actions(), stopped);
+    bench.core.handle(bench.now, Input::Exited(0));
+    assert_eq!(
+        bench.actions(),
+        ["send t TASK_FINISHED 'Container exited with status 0'"],
+        "it ended well after all"
+    );
+}
+
+#[test]
+fn a_container_that_never_ran_is_a_failure() {
+    let mut bench = Bench::in_docker();
+    bench.kill(None);
+    bench.core.handle(bench.now, Input::Exited(127 << 8));
+    assert_eq!(bench.actions(), ["send t TASK_FAILED 'Container exited with status 127'"]);
+    let mut bench = Bench::in_docker();
+    bench.core.handle(bench.now, Input::NotRun("no".to_owned()));
+    assert_eq!(bench.actions(), ["send t TASK_FAILED 'Failed to run docker container: no'"]);
+}
+
+#[test]
+fn a_shutdown_stops_a_container_that_starts() {
+    let mut bench = Bench::in_docker();
+    bench.event(Event { r#type: Some(event::Type::Shutdown.into()), ..Event::default() });
+    assert_eq!(bench.actions(), [""; 0]);
+    bench.placed(None);
+    let stopped = ["send t TASK_RUNNING", "send t TASK_KILLING", "stop within 3s"];
+    assert_eq!(bench.actions(), stopped);
+}
+
+#[test]
+fn a_second_task_is_refused_by_the_name_of_the_executor() {
+    let mut bench = Bench::in_docker();
+    bench.launch(TaskInfo { task_id: "u".into(), ..task() });
+    assert_eq!(
+        bench.actions(),
+        ["send u TASK_FAILED 'Attempted to run multiple tasks using a \"docker\" executor'"]
+    );
 }

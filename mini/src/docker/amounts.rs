@@ -1,27 +1,27 @@
-//! What a container is started with: the executor's share and that of its first tasks.
+//! What a container is started with: an executor's share and that of its first tasks.
 //!
 //! Pure. Mesos 1.11, `src/slave/slave.cpp` (`Framework::addExecutor`,
 //! `computeExecutorLimits`).
 
 use marmoset_proto::{
-    mesos::v1::{ExecutorInfo, Resource, TaskInfo},
+    mesos::v1::{Resource, TaskInfo},
     resources::{Millis, Resources},
 };
 
-use crate::docker::Limits;
+use super::Limits;
 
 /// Sums up what an executor and its first tasks were given.
-pub(crate) fn resources(executor: &ExecutorInfo, tasks: &[TaskInfo]) -> Vec<Resource> {
+pub(crate) fn resources(executor: &[Resource], tasks: &[TaskInfo]) -> Vec<Resource> {
     let of_tasks = tasks.iter().flat_map(|task| &task.resources);
-    executor.resources.iter().chain(of_tasks).cloned().collect()
+    executor.iter().chain(of_tasks).cloned().collect()
 }
 
 /// Sums up limits; a task without one counts with what it was given.
-pub(crate) fn limits(executor: &ExecutorInfo, tasks: &[TaskInfo]) -> Limits {
+pub(crate) fn limits(executor: &[Resource], tasks: &[TaskInfo]) -> Limits {
     Limits { cpus: limit("cpus", executor, tasks), mem: limit("mem", executor, tasks) }
 }
 
-fn limit(name: &str, executor: &ExecutorInfo, tasks: &[TaskInfo]) -> Option<f64> {
+fn limit(name: &str, executor: &[Resource], tasks: &[TaskInfo]) -> Option<f64> {
     let of = |task: &TaskInfo| task.limits.get(name).map(|limit| limit.value);
     if tasks.iter().all(|task| of(task).is_none()) {
         return None;
@@ -31,7 +31,7 @@ fn limit(name: &str, executor: &ExecutorInfo, tasks: &[TaskInfo]) -> Option<f64>
         resources.and_then(|all| all.scalar(name)).map_or(0.0, Millis::to_f64)
     };
     let tasks = tasks.iter().map(|task| of(task).unwrap_or_else(|| request(&task.resources)));
-    Some(request(&executor.resources) + tasks.sum::<f64>())
+    Some(request(executor) + tasks.sum::<f64>())
 }
 
 #[cfg(test)]
@@ -42,7 +42,6 @@ mod tests {
 
     fn of(limit: Option<f64>) -> Limits {
         let resources = vec![Resource::scalar("mem", 32.0)];
-        let executor = ExecutorInfo { resources: resources.clone(), ..ExecutorInfo::default() };
         let task = |limit: Option<f64>| TaskInfo {
             resources: resources.clone(),
             limits: limit
@@ -51,7 +50,7 @@ mod tests {
                 .collect(),
             ..TaskInfo::default()
         };
-        limits(&executor, &[task(limit), task(None)])
+        limits(&resources, &[task(limit), task(None)])
     }
 
     #[test]
