@@ -27,7 +27,7 @@ fn docker(force_pull: bool) -> ExecutorSource {
 /// The command and the container as JSON.
 fn described(source: &ExecutorSource) -> (serde_json::Value, serde_json::Value) {
     let template = source.template(&arguments());
-    let container = template.container.as_ref().map(|container| json::to_value(container));
+    let container = template.container.as_ref().map(json::to_value);
     (json::to_value(&template.command), container.unwrap_or_default())
 }
 
