@@ -68,7 +68,7 @@ fn main() -> ExitCode {
         // The embedded agent starts this same program as its executor.
         Some(word) if word == OsStr::new("executor") => return marmoset_executor::main(words),
         Some(word) if word == OsStr::new("mini-command-executor") => {
-            return marmoset_mini::builtin::main();
+            return marmoset_mini::builtin::main(words);
         }
         Some(_) | None => {}
     }
