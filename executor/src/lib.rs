@@ -18,6 +18,7 @@ pub mod bench;
 mod clock;
 mod dispatcher;
 mod environment;
+pub mod fetch;
 pub mod floor;
 pub mod launcher;
 mod notes;
