@@ -147,6 +147,7 @@ impl<R: Runtime> Dispatcher<R> {
                     self.folders.prepare(&spawn);
                     self.runtime.spawn(*spawn);
                 }
+                Action::Cancel(run) => self.runtime.cancel(run),
                 Action::Signal(run, signal) => self.runtime.signal(run, signal),
                 Action::Probe(probe) => self.runtime.probe(*probe),
                 Action::Abandon(probe) => self.runtime.abandon(probe),

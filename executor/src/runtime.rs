@@ -22,6 +22,11 @@ pub(crate) trait Runtime {
     /// Collects a run to start.
     fn spawn(&mut self, spawn: Spawn);
 
+    /// Gives a run up that has not started: files or images are not waited for any longer.
+    ///
+    /// Answered by `Refused` if it has no process yet; without effect otherwise.
+    fn cancel(&mut self, run: RunId);
+
     /// Collects a signal, for everything that belongs to the run.
     fn signal(&mut self, run: RunId, signal: Signal);
 

@@ -24,6 +24,9 @@ pub enum Action {
     Update(CallId, LaneId, Box<executor::Call>),
     /// Start a run; answered by a [`RunEvent`](crate::RunEvent).
     Spawn(Box<Spawn>),
+    /// Give up a run that was asked for: no process of it is wanted any more. Answered by
+    /// `Refused` if there is none yet, else by `Started` as if nothing had been said.
+    Cancel(RunId),
     /// Send a signal to the process group and the session of a run that was started.
     Signal(RunId, Signal),
     /// Probe a run that was started; answered by [`Input::Probed`](crate::Input::Probed).

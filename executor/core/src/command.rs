@@ -5,6 +5,9 @@ use marmoset_proto::mesos::v1::{
     environment::{Variable, variable},
 };
 
+/// URIs of one command.
+pub const URIS_MAX: usize = 256;
+
 /// Why a command cannot be run; reads as the end of a sentence about its field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
@@ -23,12 +26,12 @@ pub enum CommandError {
     /// Cannot be handed to a process.
     #[error("contains a NUL character in `{0}`")]
     Nul(&'static str),
-    /// Files that nobody would fetch.
-    #[error(
-        "has `uris`, which this executor does not fetch: \
-         put them into `ExecutorInfo.command.uris`"
-    )]
-    Uris,
+    /// A file from nowhere.
+    #[error("has a URI without a `value` in `uris`: set it to a path or a URL, or remove it")]
+    UriValue,
+    /// More than are fetched.
+    #[error("has {0} `uris`, and {URIS_MAX} at most are fetched: pack files together")]
+    Uris(usize),
     /// Not the name of a variable.
     #[error("has an environment variable with the name `{0}`: it is empty or contains `=`")]
     VariableName(String),
@@ -58,8 +61,16 @@ pub(crate) fn check(command: &CommandInfo) -> Result<(), CommandError> {
     if command.arguments.iter().any(|argument| argument.contains('\0')) {
         return Err(CommandError::Nul("arguments"));
     }
-    if !command.uris.is_empty() {
-        return Err(CommandError::Uris);
+    if command.uris.len() > URIS_MAX {
+        return Err(CommandError::Uris(command.uris.len()));
+    }
+    for uri in &command.uris {
+        if uri.value.trim().is_empty() {
+            return Err(CommandError::UriValue);
+        }
+        if uri.value.contains('\0') || uri.output_file().contains('\0') {
+            return Err(CommandError::Nul("uris"));
+        }
     }
     command.environment.as_ref().map_or(Ok(()), check_environment)
 }

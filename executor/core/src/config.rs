@@ -29,8 +29,10 @@ pub struct Config {
     pub report_interval: Duration,
     /// How much may wait.
     pub queue: QueueBounds,
-    /// How many runs may be handed to a runtime that have not started.
+    /// How many runs may be handed to a runtime that have not started, of those that start at once.
     pub starting: usize,
+    /// The same for the runs of each Mesos task that need something first: files, a container.
+    pub starting_slow: usize,
     /// From the operating system, or from a test.
     pub seed: [u8; 32],
 }
@@ -51,6 +53,7 @@ impl Config {
             report_interval: Duration::from_millis(250),
             queue: QueueBounds::default(),
             starting: 64,
+            starting_slow: 16,
             seed,
         }
     }

@@ -51,6 +51,8 @@ pub enum RunEvent {
     Refused {
         /// Why, for people.
         message: String,
+        /// Why, for programs.
+        reason: Option<Reason>,
         /// When that was known.
         at: WallTime,
     },

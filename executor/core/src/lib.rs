@@ -44,7 +44,7 @@ pub use crate::{
     action::{Action, Attempt, Exit, Options, Page, Probe, RuntimeKind, Signal, Spawn, Template},
     bounds::{Bounds, Limit},
     checks::spec::CheckError,
-    command::CommandError,
+    command::{CommandError, URIS_MAX},
     config::{
         Checkpoint, Config, QueueBounds, REPORT_INTERVAL_MIN, UPDATE_CONNECTIONS,
         UnknownUpdatePolicy, UpdatePace, UpdatePolicy,

@@ -7,17 +7,24 @@
 //! ```text
 //!             a place is free         Started                 Exited, Lost
 //!   Queued ───────────────▶ Starting ────────▶ Running ──────────────────▶ ended
-//!      │                      │ kill: noted       │ kill, limit              ▲
+//!      │                      │ kill: (Cancel)    │ kill, limit              ▲
 //!      │ kill                 │                   ▼ (SIGTERM)                │
-//!      ▼                      └─── Started ──▶ Killing ── Exited ────────────┤
-//!    ended                                        │ grace over               │
-//!                                                 └─ (SIGKILL) ── Exited ────┘
+//!      ▼                      ├─── Started ──▶ Killing ── Exited ────────────┤
+//!    ended                    │                   │ grace over               │
+//!                             │                   └─ (SIGKILL) ── Exited ────┤
+//!                             └─── Refused ──────────────────────────────────┘
 //! ```
 //!
 //! * **Queued**: nobody but the core knows of it. A kill ends it on the spot.
-//! * **Starting**: given to the runtime. A kill waits until the process is there.
+//! * **Starting**: given to the runtime. A kill is passed on, for a runtime that still fetches
+//!   files or images; where a process comes all the same, it is killed then.
 //! * **Running**: its process runs; a limit may be ticking.
 //! * **Killing**: was told to end. A further kill may shorten its grace, never extend it.
+//!
+//! Runs that start at once share their places. Those that need something first (files, an image, a
+//! container) have places by Mesos task, so that what is slow for one is not slow for others.
+
+mod queue;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -30,8 +37,9 @@ use marmoset_proto::{
     status,
 };
 
+use self::queue::Queue;
 use crate::{
-    action::{Action, Signal, Spawn},
+    action::{Action, RuntimeKind, Signal, Spawn, Template},
     ids::RunId,
     input::{Remark, RunEvent, StartDetails},
     time::{Now, WallTime},
@@ -120,8 +128,11 @@ pub(crate) const KILLED_BEFORE_START: &str = "Killed before it was started";
 pub(crate) struct Runs {
     last: RunId,
     runs: BTreeMap<RunId, Run>,
-    /// May name runs that were killed.
-    queue: VecDeque<RunId>,
+    /// Runs that start at once.
+    quick: Queue,
+    /// Runs that need something first.
+    slow: Queue,
+    /// How many of the quick ones were given to the runtime and have not started.
     starting: usize,
     starting_max: usize,
     timers: BTreeSet<(Instant, RunId)>,
@@ -130,10 +141,30 @@ pub(crate) struct Runs {
 #[derive(Debug)]
 struct Run {
     owner: Owner,
+    runtime: RuntimeKind,
+    start: StartKind,
     limit: Option<Duration>,
     /// For a kill by the limit.
     grace: Duration,
     phase: Phase,
+}
+
+/// How long a runtime takes to start it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StartKind {
+    /// As long as the system takes to make a process.
+    Quick,
+    /// Nobody knows: something comes over a network, or a container is made.
+    Slow,
+}
+
+impl StartKind {
+    fn of(template: &Template) -> Self {
+        match template.runtime {
+            RuntimeKind::Process if template.command.uris.is_empty() => Self::Quick,
+            RuntimeKind::Process | RuntimeKind::Docker | RuntimeKind::Warm => Self::Slow,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -159,6 +190,14 @@ enum Escalation {
 }
 
 impl Run {
+    fn is_at_launcher(&self) -> bool {
+        match (self.runtime, &self.phase) {
+            (RuntimeKind::Docker | RuntimeKind::Warm, _) | (_, Phase::Queued(_)) => false,
+            (RuntimeKind::Process, Phase::Starting { .. }) => self.start == StartKind::Quick,
+            (RuntimeKind::Process, Phase::Running { .. } | Phase::Killing { .. }) => true,
+        }
+    }
+
     fn timer(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Queued(_) | Phase::Starting { .. } => None,
@@ -172,11 +211,14 @@ impl Run {
 }
 
 impl Runs {
-    pub(crate) fn new(starting_max: usize) -> Self {
+    /// Gives `starting_max` places to runs that start at once, and `slow_each` to those of each
+    /// Mesos task that need something first.
+    pub(crate) fn new(starting_max: usize, slow_each: usize) -> Self {
         Self {
             last: RunId::default(),
             runs: BTreeMap::new(),
-            queue: VecDeque::new(),
+            quick: Queue::new(),
+            slow: Queue::with_places(slow_each),
             starting: 0,
             starting_max: starting_max.max(1),
             timers: BTreeSet::new(),
@@ -192,27 +234,36 @@ impl Runs {
         spawn: impl FnOnce(RunId) -> Spawn,
     ) -> RunId {
         let id = self.last.next();
-        let phase = Phase::Queued(Box::new(spawn(id)));
-        self.runs.insert(id, Run { owner, limit, grace, phase });
-        self.queue.push_back(id);
+        let spawn = spawn(id);
+        let (runtime, start) = (spawn.template.runtime, StartKind::of(&spawn.template));
+        match start {
+            StartKind::Quick => self.quick.push(&owner.task, id),
+            StartKind::Slow => self.slow.push(&owner.task, id),
+        }
+        let phase = Phase::Queued(Box::new(spawn));
+        self.runs.insert(id, Run { owner, runtime, start, limit, grace, phase });
         id
     }
 
     /// Hands as many runs to their runtimes as there are places.
     pub(crate) fn spawn_queued(&mut self, actions: &mut VecDeque<Action>) {
+        while let Some(id) = self.slow.pop(|id| self.runs.contains_key(&id)) {
+            self.spawn(id, actions);
+        }
         while self.starting < self.starting_max
-            && let Some(id) = self.queue.pop_front()
+            && let Some(id) = self.quick.pop(|id| self.runs.contains_key(&id))
         {
-            let Some(run) = self.runs.get_mut(&id) else { continue };
-            match mem::replace(&mut run.phase, Phase::Starting { kill: None }) {
-                Phase::Queued(spawn) => {
-                    self.starting += 1;
-                    actions.push_back(Action::Spawn(spawn));
-                }
-                other
-                @ (Phase::Starting { .. } | Phase::Running { .. } | Phase::Killing { .. }) => {
-                    run.phase = other;
-                }
+            self.starting += 1;
+            self.spawn(id, actions);
+        }
+    }
+
+    fn spawn(&mut self, id: RunId, actions: &mut VecDeque<Action>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        match mem::replace(&mut run.phase, Phase::Starting { kill: None }) {
+            Phase::Queued(spawn) => actions.push_back(Action::Spawn(spawn)),
+            other @ (Phase::Starting { .. } | Phase::Running { .. } | Phase::Killing { .. }) => {
+                run.phase = other;
             }
         }
     }
@@ -243,6 +294,7 @@ impl Runs {
             }
             Phase::Starting { kill: kill @ None } => {
                 *kill = Some(Kill { cause, escalation: Escalation::At(escalate_at) });
+                actions.push_back(Action::Cancel(id));
             }
             Phase::Running { started, .. } => {
                 let kill = Kill { cause, escalation: Escalation::At(escalate_at) };
@@ -267,7 +319,10 @@ impl Runs {
         match event {
             RunEvent::Started { at, details } => {
                 let Phase::Starting { kill } = &run.phase else { return None };
-                self.starting -= 1;
+                match run.start {
+                    StartKind::Quick => self.starting -= 1,
+                    StartKind::Slow => self.slow.arrived(&run.owner.task),
+                }
                 run.phase = match *kill {
                     None => Phase::Running {
                         started: at,
@@ -283,16 +338,17 @@ impl Runs {
                 self.escalate(now, id, actions);
                 Some((owner, Change::Started(details)))
             }
-            RunEvent::Refused { message, at } => {
+            RunEvent::Refused { message, reason, at } => {
                 let run = self.remove(id)?;
-                let state = match run.phase {
-                    Phase::Starting { kill: Some(_) } => TaskState::TaskKilled,
+                let (state, reason) = match run.phase {
+                    Phase::Starting { kill: Some(_) } => (TaskState::TaskKilled, None),
                     Phase::Queued(_)
                     | Phase::Starting { kill: None }
                     | Phase::Running { .. }
-                    | Phase::Killing { .. } => TaskState::TaskFailed,
+                    | Phase::Killing { .. } => (TaskState::TaskFailed, reason),
                 };
-                Some((run.owner, Change::Ended(Outcome::without_process(state, message, at))))
+                let outcome = Outcome { reason, ..Outcome::without_process(state, message, at) };
+                Some((run.owner, Change::Ended(outcome)))
             }
             RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes, remark } => {
                 let run = self.remove(id)?;
@@ -324,12 +380,15 @@ impl Runs {
         }
     }
 
-    /// Ends every run that a runtime had, because the runtime is gone.
+    /// Ends every run that the launcher had, because it is gone.
+    ///
+    /// Those that need something first are their runtime's to lose: the core does not know which
+    /// of them the launcher had.
     pub(crate) fn lose_all(&mut self, now: Now, reason: &str) -> Vec<(Owner, Outcome)> {
         let lost = self
             .runs
             .iter()
-            .filter(|(_, run)| !matches!(run.phase, Phase::Queued(_)))
+            .filter(|(_, run)| run.is_at_launcher())
             .map(|(id, _)| *id)
             .collect::<Vec<_>>();
         lost.into_iter()
@@ -372,9 +431,9 @@ impl Runs {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// How many runs a runtime has.
-    pub(crate) fn at_runtime(&self) -> usize {
-        self.runs.values().filter(|run| !matches!(run.phase, Phase::Queued(_))).count()
+    /// How many runs the launcher has.
+    pub(crate) fn at_launcher(&self) -> usize {
+        self.runs.values().filter(|run| run.is_at_launcher()).count()
     }
 
     fn escalate(&mut self, now: Now, id: RunId, actions: &mut VecDeque<Action>) {
@@ -402,7 +461,10 @@ impl Runs {
     fn remove(&mut self, id: RunId) -> Option<Run> {
         let run = self.runs.remove(&id)?;
         if let Phase::Starting { .. } = run.phase {
-            self.starting -= 1;
+            match run.start {
+                StartKind::Quick => self.starting -= 1,
+                StartKind::Slow => self.slow.arrived(&run.owner.task),
+            }
         }
         if let Some(at) = run.timer() {
             self.timers.remove(&(at, id));

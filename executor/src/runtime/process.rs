@@ -168,7 +168,7 @@ impl ProcessRuntime {
                 self.templates.forget_programs();
                 let request = self.starting.remove(&run);
                 let message = failure(step, errno, request.as_ref());
-                RunEvent::Refused { message, at: at.into() }
+                RunEvent::Refused { message, reason: None, at: at.into() }
             }
             Report::Exited { wait_status, at, usage, stdout_bytes, stderr_bytes, kept, .. } => {
                 tracing::debug!(%run, wait_status, ?usage, "exited");
@@ -186,16 +186,27 @@ impl Runtime for ProcessRuntime {
         if kind != RuntimeKind::Process {
             let message = format!("this executor has no runtime `{}`", kind.name());
             let at = WallTime::from(SystemTime::now());
-            self.refused.push((spawn.run, RunEvent::Refused { message, at }));
+            self.refused.push((spawn.run, RunEvent::Refused { message, reason: None, at }));
+            return;
+        }
+        if !spawn.template.command.uris.is_empty() {
+            let message = "the command has `uris`, which are not fetched".to_string();
+            let at = WallTime::from(SystemTime::now());
+            self.refused.push((spawn.run, RunEvent::Refused { message, reason: None, at }));
             return;
         }
         match self.templates.request(&spawn) {
             Ok(request) => self.take(request),
             Err(unusable) => {
                 let (message, at) = (unusable.to_string(), WallTime::from(SystemTime::now()));
-                self.refused.push((spawn.run, RunEvent::Refused { message, at }));
+                self.refused.push((spawn.run, RunEvent::Refused { message, reason: None, at }));
             }
         }
+    }
+
+    fn cancel(&mut self, run: RunId) {
+        // The launcher is as fast as a message that it should not.
+        tracing::debug!(%run, "not wanted any more");
     }
 
     fn signal(&mut self, run: RunId, signal: Signal) {

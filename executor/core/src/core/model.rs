@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     time::Duration,
 };
 
@@ -13,11 +14,12 @@ use marmoset_proto::{
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::sim::{Sim, batch, checkpointing, single};
+use super::sim::{Sim, batch, checkpointing, single, slow, slow_batch};
 use crate::{Config, Input, QueueBounds, RunId, UpdatePolicy};
 
 const QUEUE: QueueBounds = QueueBounds { tasks: 6, items: 40 };
 const STARTING: usize = 3;
+const STARTING_SLOW: usize = 2;
 const CALLS: usize = 3;
 
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ enum Op {
     LaunchBad,
     LaunchGroup(u8),
     LaunchBatch { items: u8, width: u8 },
+    LaunchSlow,
+    LaunchSlowBatch { items: u8, width: u8 },
     Again(u8),
     Kill { task: u8, grace: Option<u16> },
     KillStranger,
@@ -50,6 +54,8 @@ impl Op {
             | Self::LaunchBad
             | Self::LaunchGroup(_)
             | Self::LaunchBatch { .. }
+            | Self::LaunchSlow
+            | Self::LaunchSlowBatch { .. }
             | Self::Again(_)
             | Self::Kill { .. }
             | Self::KillStranger
@@ -75,6 +81,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::LaunchBad),
         1 => (1_u8..4).prop_map(Op::LaunchGroup),
         3 => (1_u8..30, 1_u8..5).prop_map(|(items, width)| Op::LaunchBatch { items, width }),
+        1 => Just(Op::LaunchSlow),
+        1 => (1_u8..30, 1_u8..5).prop_map(|(items, width)| Op::LaunchSlowBatch { items, width }),
         1 => any::<u8>().prop_map(Op::Again),
         2 => (any::<u8>(), proptest::option::of(0_u16..4000))
             .prop_map(|(task, grace)| Op::Kill { task, grace }),
@@ -103,12 +111,20 @@ struct Given {
     is_batch: bool,
 }
 
+/// The Mesos task of a run's name.
+fn task_of(run: &str) -> &str {
+    let name = run.strip_prefix("j-").unwrap_or(run);
+    name.split_once('.').map_or(name, |(task, _)| task)
+}
+
 struct Model {
     sim: Sim,
     policy: UpdatePolicy,
     subscribed: bool,
     given: BTreeMap<String, Given>,
     names: Vec<String>,
+    /// Tasks that need something before they start.
+    slow: BTreeSet<String>,
     running: BTreeSet<RunId>,
     /// Every update the agent saw, in the order of the first time.
     seen: BTreeMap<String, Vec<TaskStatus>>,
@@ -122,6 +138,7 @@ impl Model {
             updates,
             queue: QUEUE,
             starting: STARTING,
+            starting_slow: STARTING_SLOW,
             update_connections: CALLS,
             shutdown_grace: Duration::from_secs(3600),
             ..checkpointing()
@@ -132,6 +149,7 @@ impl Model {
             subscribed: true,
             given: BTreeMap::new(),
             names: Vec::new(),
+            slow: BTreeSet::new(),
             running: BTreeSet::new(),
             seen: BTreeMap::new(),
             by_uuid: BTreeMap::new(),
@@ -175,6 +193,16 @@ impl Model {
             Op::LaunchBatch { items, width } => {
                 let name = self.give(items.into(), width.into(), true);
                 self.sim.launch(batch(&name, items.into(), width.into()));
+            }
+            Op::LaunchSlow => {
+                let name = self.give(1, 1, false);
+                self.slow.insert(name.clone());
+                self.sim.launch(slow(&name));
+            }
+            Op::LaunchSlowBatch { items, width } => {
+                let name = self.give(items.into(), width.into(), true);
+                self.slow.insert(name.clone());
+                self.sim.launch(slow_batch(&name, items.into(), width.into()));
             }
             Op::Again(task) => {
                 let known = self.names.iter().filter(|name| !self.is_acknowledged(name));
@@ -220,7 +248,7 @@ impl Model {
             }
             Op::LoseStream { delivered } => {
                 // Each lane has one call, and either it came through or not.
-                let calls = std::mem::take(&mut self.sim.calls);
+                let calls = mem::take(&mut self.sim.calls);
                 for (_, (_, status)) in
                     calls.into_iter().enumerate().filter(|(at, _)| delivered >> at & 1 == 1)
                 {
@@ -232,8 +260,11 @@ impl Model {
             }
             Op::Accept => self.accept(),
             Op::LauncherDied => {
-                self.sim.runs.clear();
-                self.running.clear();
+                // What waits for files was not at the launcher.
+                let (slow, running) = (&self.slow, mem::take(&mut self.running));
+                self.sim
+                    .runs
+                    .retain(|name, run| slow.contains(task_of(name)) && !running.contains(run));
                 self.sim.input(Input::LauncherDied("for a test".into()));
             }
         }
@@ -332,8 +363,14 @@ impl Model {
 
     fn check_bounds(&self) {
         assert!(self.sim.calls.len() <= CALLS);
-        let starting = self.sim.runs.values().filter(|run| !self.running.contains(run)).count();
-        assert!(starting <= STARTING);
+        let starting = self.sim.runs.iter().filter(|(_, run)| !self.running.contains(run));
+        let (slow, quick) = starting
+            .map(|(name, _)| task_of(name))
+            .partition::<Vec<_>, _>(|name| self.slow.contains(*name));
+        assert!(quick.len() <= STARTING);
+        for name in &slow {
+            assert!(slow.iter().filter(|other| *other == name).count() <= STARTING_SLOW);
+        }
         for (name, given) in &self.given {
             let prefix = format!("j-{name}.");
             let runs = self.sim.runs.keys().filter(|task| task.starts_with(&prefix)).count();

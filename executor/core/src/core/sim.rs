@@ -76,6 +76,11 @@ pub(super) fn single(id: &str) -> TaskInfo {
     task(id, r#"{"command": {"value": "work"}}"#)
 }
 
+/// A task of one command that needs a file.
+pub(super) fn slow(id: &str) -> TaskInfo {
+    task(id, r#"{"command": {"value": "work", "uris": [{"value": "/a"}]}}"#)
+}
+
 /// A batch of the items 0 to n - 1 of job `j`.
 pub(super) fn batch(id: &str, n: u64, width: u32) -> TaskInfo {
     let last = n - 1;
@@ -84,6 +89,18 @@ pub(super) fn batch(id: &str, n: u64, width: u32) -> TaskInfo {
         &format!(
             r#"{{"batch": {{"command": {{"value": "work"}}, "job": "j-{id}", "width": {width},
                 "ranges": [{{"begin": 0, "end": {last}}}]}}}}"#
+        ),
+    )
+}
+
+/// The same with a file that each item needs.
+pub(super) fn slow_batch(id: &str, n: u64, width: u32) -> TaskInfo {
+    let last = n - 1;
+    task(
+        id,
+        &format!(
+            r#"{{"batch": {{"command": {{"value": "work", "uris": [{{"value": "/a"}}]}},
+                "job": "j-{id}", "width": {width}, "ranges": [{{"begin": 0, "end": {last}}}]}}}}"#
         ),
     )
 }
@@ -295,7 +312,16 @@ impl Sim {
     pub(super) fn refused(&mut self, task: &str, message: &str) {
         let (run, at) = (self.run(task), self.wall());
         self.runs.remove(task);
-        self.input(Input::Run(run, RunEvent::Refused { message: message.into(), at }));
+        self.input(Input::Run(
+            run,
+            RunEvent::Refused { message: message.into(), reason: None, at },
+        ));
+    }
+
+    /// The runtime gives a run up that it was told to cancel.
+    pub(super) fn cancelled(&mut self, task: &str) {
+        self.line(&format!("{task} is given up"));
+        self.refused(task, "Killed before it was started");
     }
 
     fn perform(&mut self) {
@@ -337,6 +363,7 @@ impl Sim {
                     let at = self.probes.iter().position(|probe| probe.id == id);
                     self.probes.remove(at.expect("only what is under way is abandoned"));
                 }
+                Action::Cancel(run) => assert!(self.spawned.contains(&run)),
                 Action::Note(_) => {}
                 Action::Exit(exit) => self.exit = Some(exit),
             }
@@ -363,8 +390,7 @@ impl Sim {
             }
             Action::Spawn(spawn) => format!("spawn {} ports {:?}", spawn.task, spawn.ports),
             Action::Signal(run, signal) => {
-                let task = self.runs.iter().find(|(_, id)| *id == run).map(|(task, _)| task);
-                format!("signal {} {signal:?}", task.map_or("?", |task| task.as_str()))
+                format!("signal {} {signal:?}", self.name(*run))
             }
             Action::Probe(probe) => {
                 let kind = match &*probe.attempt {
@@ -378,9 +404,15 @@ impl Sim {
                 let probe = self.probes.iter().find(|probe| probe.id == *id);
                 format!("abandon the probe of {}", probe.map_or("?", |probe| &probe.spawn.task))
             }
+            Action::Cancel(run) => format!("cancel {}", self.name(*run)),
             Action::Note(note) => format!("note: {}", show_note(note)),
             Action::Exit(exit) => format!("exit: {exit:?}"),
         }
+    }
+
+    fn name(&self, run: RunId) -> &str {
+        let task = self.runs.iter().find(|(_, id)| **id == run).map(|(task, _)| task);
+        task.map_or("?", |task| task.as_str())
     }
 
     fn show_status(&mut self, status: &TaskStatus) -> String {

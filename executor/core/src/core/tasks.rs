@@ -169,8 +169,8 @@ impl Core {
     /// Handles what a runtime says about a run.
     pub(super) fn handle_run(&mut self, now: Now, run: RunId, event: RunEvent) {
         let event = match event {
-            RunEvent::Refused { message, at } => {
-                RunEvent::Refused { message: clipped(message), at }
+            RunEvent::Refused { message, reason, at } => {
+                RunEvent::Refused { message: clipped(message), reason, at }
             }
             RunEvent::Lost { message, at } => RunEvent::Lost { message: clipped(message), at },
             other @ (RunEvent::Started { .. } | RunEvent::Exited { .. }) => other,
@@ -185,7 +185,7 @@ impl Core {
     }
 
     pub(super) fn handle_launcher_died(&mut self, now: Now, reason: String) {
-        let runs = self.runs.at_runtime();
+        let runs = self.runs.at_launcher();
         self.note(Note::LauncherDied { reason: reason.clone(), runs });
         for (owner, outcome) in self.runs.lose_all(now, &clipped(reason)) {
             self.handle_ended(now, &owner, outcome);

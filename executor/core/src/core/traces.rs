@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use marmoset_proto::mesos::v1::{CommandInfo, DurationInfo, TaskInfo};
 
-use super::sim::{Sim, batch, checkpointing, config, single, task};
+use super::sim::{Sim, batch, checkpointing, config, single, slow, slow_batch, task};
 use crate::{Config, Disconnection, Input, UpdatePace};
 
 const MS: Duration = Duration::from_millis(1);
@@ -130,6 +130,40 @@ fn kills_before_the_process_is_there() {
     sim.exited("starting", KILL);
     sim.flush();
     assert_eq!(sim.core.tasks(), 0);
+    insta::assert_snapshot!(sim.log);
+}
+
+#[test]
+fn a_batch_does_not_keep_others_waiting() {
+    let mut sim = Sim::subscribed(Config { starting: 1, ..config() });
+    sim.launch(batch("large", 6, 5));
+    sim.launch(single("late"));
+    sim.launch(batch("second", 2, 2));
+    for name in ["j-large.0", "j-large.1", "late", "j-second.0", "j-large.2", "j-second.1"] {
+        sim.started(name);
+    }
+    insta::assert_snapshot!(sim.log);
+}
+
+#[test]
+fn what_waits_for_files_keeps_nobody_waiting() {
+    let mut sim = Sim::subscribed(Config { starting: 1, starting_slow: 2, ..config() });
+    sim.launch(slow_batch("far", 4, 3));
+    sim.launch(slow("near"));
+    sim.launch(single("here"));
+    sim.started("here");
+    sim.started("near");
+    sim.started("j-far.0");
+    // Killed while files are fetched: the runtime gives it up.
+    sim.message(r#"{"kill": {"task_id": {"value": "far"}, "indices": [{"begin": 1, "end": 1}]}}"#);
+    sim.cancelled("j-far.1");
+    // The launcher has two of them, and not the one that still waits for its files.
+    sim.exited("here", 0);
+    sim.input(Input::LauncherDied("killed by signal 9".into()));
+    sim.started("j-far.2");
+    sim.shutdown();
+    sim.started("j-far.3");
+    sim.flush();
     insta::assert_snapshot!(sim.log);
 }
 

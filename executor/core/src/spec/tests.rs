@@ -24,6 +24,11 @@ fn with_ports(mut task: TaskInfo, begin: u64, end: u64) -> TaskInfo {
     task
 }
 
+fn with_uris(count: usize) -> TaskInfo {
+    let uris = vec![r#"{"value": "/etc/hosts"}"#; count].join(", ");
+    task(&format!(r#"{{"command": {{"value": "x", "uris": [{uris}]}}}}"#))
+}
+
 fn refusal(task: &TaskInfo) -> String {
     read(task).unwrap_err().to_string()
 }
@@ -39,6 +44,12 @@ fn reads_both_encodings() {
     let mut same = task("");
     same.data = Some(encode(&spec, Encoding::Protobuf));
     assert!(matches!(read(&same).unwrap(), Work::Single(_)));
+}
+
+#[test]
+fn uris_are_taken_as_they_are() {
+    let Work::Single(single) = read(&with_uris(256)).unwrap() else { panic!() };
+    assert_eq!(single.template.command.uris.len(), 256);
 }
 
 #[test]
@@ -126,7 +137,9 @@ fn refuses_with_the_field_and_what_to_do() {
         task(r#"{"command": {"shell": false}}"#),
         task(r#"{"command": {"shell": false, "value": "x"}}"#),
         task(r#"{"command": {"value": "a\u0000b"}}"#),
-        task(r#"{"command": {"value": "x", "uris": [{"value": "http://a/b"}]}}"#),
+        task(r#"{"command": {"value": "x", "uris": [{"value": "http://a/b"}, {"value": " "}]}}"#),
+        task(r#"{"command": {"value": "x", "uris": [{"value": "/a", "output_file": "b\u0000"}]}}"#),
+        with_uris(257),
         task(
             r#"{"command": {"value": "x", "environment": {"variables": [{"name": "A=B", "value": "c"}]}}}"#,
         ),
