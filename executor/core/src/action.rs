@@ -1,6 +1,7 @@
 //! What the core asks the edge to do.
 
-use std::{net::SocketAddr, sync::Arc};
+use core::net::SocketAddr;
+use std::sync::Arc;
 
 use marmoset_proto::{
     marmoset::v1::{Item, Output, Pull},

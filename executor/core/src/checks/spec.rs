@@ -1,10 +1,7 @@
 //! Reads `TaskInfo.health_check` and `TaskInfo.check`, and refuses what cannot be tried.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{sync::Arc, time::Duration};
 
 use marmoset_proto::mesos::v1::{
     CheckInfo, CommandInfo, Environment, HealthCheck, TaskInfo, check_info, health_check,
