@@ -4,7 +4,10 @@
 //! `marmoset bench spawn`, the ways to create a process by `--bench spawn`.
 #![expect(clippy::unwrap_used, reason = "a measurement that fails may end")]
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use marmoset_executor::{
@@ -31,7 +34,7 @@ const VARIABLES: usize = 20;
 fn ledger(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ledger: three updates of a task");
     for waiting in [0, 10_000] {
-        let mut bench = LedgerBench::new(waiting);
+        let mut bench = LedgerBench::new(Instant::now(), waiting);
         group.bench_function(format!("{waiting} others wait"), |bencher| {
             bencher.iter(|| bench.task());
         });

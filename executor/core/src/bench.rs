@@ -21,15 +21,11 @@ pub struct LedgerBench {
 }
 
 impl LedgerBench {
-    /// So many updates of other tasks were sent and wait.
-    pub fn new(waiting: u64) -> Self {
+    /// So many updates of other tasks were sent before `now` and wait.
+    pub fn new(now: Instant, waiting: u64) -> Self {
         let config = Config::new("framework".into(), "executor".into(), [1; 32]);
-        let mut bench = Self {
-            ledger: Ledger::new(&config),
-            random: Random::new([2; 32]),
-            now: Instant::now(),
-            next: 0,
-        };
+        let mut bench =
+            Self { ledger: Ledger::new(&config), random: Random::new([2; 32]), now, next: 0 };
         for _ in 0..waiting {
             let (task, _) = bench.add_all();
             assert!(bench.send(), "{task} was not sent");
