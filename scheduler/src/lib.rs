@@ -19,6 +19,7 @@ mod run;
 mod session;
 mod summary;
 mod time;
+mod trace;
 
 pub use config::{ConnectionConfig, FrameworkConfig, Job};
 pub use error::{RunError, SessionError};
@@ -27,10 +28,11 @@ pub use executor::{ExecutorImage, ExecutorSource, HostVolume, ImageContainerizer
 pub use framework::{Driver, Framework, drive};
 pub use marmoset_proto::codec::Encoding;
 pub use marmoset_scheduler_core::{
-    BatchSize, Config, ExecutorTemplate, Framework as Identity, Items, JobSpec, Limits, Timing,
-    WaitReason,
+    BatchSize, Config, Counters, ExecutorTemplate, Framework as Identity, Items, JobSpec, Limits,
+    Timing, WaitReason,
 };
-pub use run::run;
+pub use run::{run, run_traced};
 pub use session::{NotSubscribed, Session, SessionConfig, SessionEvent};
 pub use summary::{Counts, Example, FailureGroup, Outcome, Percentiles, Sandbox, Summary};
 pub use tokio_util::sync::CancellationToken;
+pub use trace::{TaskTimes, Trace};

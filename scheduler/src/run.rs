@@ -39,6 +39,7 @@ use crate::{
     narrative,
     summary::{Outcome, Summary},
     time::{now, until},
+    trace::{Recorder, Trace},
 };
 use outputs::Outputs;
 use tally::Tally;
@@ -63,7 +64,33 @@ pub async fn run(
     events: mpsc::Sender<JobEvent>,
     stop: CancellationToken,
 ) -> Result<Summary, RunError> {
-    let Job { spec, output } = job.into();
+    perform(config, job.into(), events, stop, |_| None).await.map(|(summary, _)| summary)
+}
+
+/// [`run`], and tells the times of every task: for measurements, some forty bytes for each.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Panics
+/// As [`run`].
+pub async fn run_traced(
+    config: FrameworkConfig,
+    job: impl Into<Job>,
+    events: mpsc::Sender<JobEvent>,
+    stop: CancellationToken,
+) -> Result<(Summary, Trace), RunError> {
+    perform(config, job.into(), events, stop, |begun| Some(Recorder::new(begun))).await
+}
+
+async fn perform(
+    config: FrameworkConfig,
+    job: Job,
+    events: mpsc::Sender<JobEvent>,
+    stop: CancellationToken,
+    recorder: impl FnOnce(Instant) -> Option<Recorder>,
+) -> Result<(Summary, Trace), RunError> {
+    let Job { spec, output } = job;
     let outputs = match output {
         Some(folder) => Some(Outputs::new(folder, &config.connection)?),
         None => None,
@@ -74,13 +101,15 @@ pub async fn run(
     let program = config.core.executor.command.value.clone().unwrap_or_default();
     let mut core = Core::new(now(), config.core, rand::random());
     let id = core.submit(now(), spec)?;
+    let begun = Instant::now();
     let mut dispatcher = Dispatcher {
         core,
         link,
         id,
         name,
         program,
-        tally: Tally::new(Instant::now()),
+        tally: Tally::new(begun),
+        recorder: recorder(begun),
         outputs,
         events,
         phase: Phase::Running,
@@ -89,7 +118,7 @@ pub async fn run(
         story: narrative::Connection::default(),
     };
     if is_empty {
-        return Ok(dispatcher.summary());
+        return Ok((dispatcher.summary(), Trace::default()));
     }
     let reason = dispatcher.dispatch(stop).await;
     dispatcher.end(reason).await
@@ -120,6 +149,8 @@ struct Dispatcher {
     name: String,
     program: String,
     tally: Tally,
+    /// Present if somebody wants the times of every task.
+    recorder: Option<Recorder>,
     outputs: Option<Outputs>,
     events: mpsc::Sender<JobEvent>,
     phase: Phase,
@@ -208,6 +239,9 @@ impl Dispatcher {
             CoreEvent::Launched { location, items, width } => {
                 narrative::launched(&location, items, width);
                 self.tally.launched();
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.launched(&location.task_id, Instant::now());
+                }
             }
             CoreEvent::TaskStarted(start) => {
                 narrative::started(&self.name, &start);
@@ -218,6 +252,9 @@ impl Dispatcher {
                 narrative::ended(&self.name, &end);
                 if let Some(outputs) = &mut self.outputs {
                     outputs.add(&self.name, &end);
+                }
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.ended(&end);
                 }
                 self.tally.ended(&self.name, &end, self.was_stopped, Instant::now());
             }
@@ -260,17 +297,19 @@ impl Dispatcher {
         let _ = self.events.try_send(event);
     }
 
-    async fn end(mut self, reason: StopReason) -> Result<Summary, RunError> {
+    async fn end(mut self, reason: StopReason) -> Result<(Summary, Trace), RunError> {
         let session = self.link.error(reason).map(RunError::from);
         let summary = self.summary();
+        let counters = self.core.counters();
+        let trace = self.recorder.map(|recorder| recorder.into_trace(counters)).unwrap_or_default();
         self.link.finish().await;
         match self.failure.or(session) {
             // It was to stop, and could not tell the master: the tasks are dead all the same.
             Some(RunError::Session(SessionError::Unreachable { .. })) if self.was_stopped => {
-                Ok(summary)
+                Ok((summary, trace))
             }
             Some(error) => Err(error),
-            None => Ok(summary),
+            None => Ok((summary, trace)),
         }
     }
 

@@ -14,6 +14,7 @@ use marmoset_proto::{
 use marmoset_scheduler::{
     BatchSize, CancellationToken, Config, ConnectionConfig, FrameworkConfig, Identity, Items, Job,
     JobEvent, JobSpec, Limits, Outcome, RunError, SessionError, Summary, Timing, executor_at, run,
+    run_traced,
 };
 use support::{FakeMaster, Refusal, launched, status};
 use tokio::sync::mpsc;
@@ -122,6 +123,32 @@ async fn a_batch_from_offer_to_summary() {
     assert_eq!(failure.message, "Command exited with status 3");
     assert_eq!((failure.example.task_id.as_str(), failure.example.index), ("j.1", 1));
     assert!(summary.launch.p50 > Duration::ZERO && summary.launch.p50 <= summary.end.p99);
+}
+
+#[tokio::test]
+async fn a_trace_has_the_times_of_each_task() {
+    let mut master = FakeMaster::start().await;
+    let (events, _) = mpsc::channel(1);
+    let run = run_traced(config(&master), job(3, 3), events, CancellationToken::new());
+    let script = async {
+        master.subscribed("f").await;
+        master.offer(master.an_offer("o", "f", "cpus:4;mem:4096"));
+        let accept = master.expect_after(call::Type::Accept, QUIET).await;
+        let [task] = &launched(&accept)[..] else { panic!("{accept:?}") };
+        master.update(ended(task, 7, &[(0, 0, 0), (1, 3 << 8, 0), (2, 0, 0)]));
+        master.expect_after(call::Type::Teardown, QUIET).await;
+    };
+    let (traced, ()) = tokio::join!(run, script);
+    let (summary, trace) = traced.unwrap();
+    assert_eq!(summary.tasks.total(), 3);
+    assert_eq!(trace.tasks.len(), 3);
+    for times in &trace.tasks {
+        let started = times.started.unwrap();
+        assert!(times.accepted > Duration::ZERO && times.accepted < started, "{times:?}");
+        assert_eq!(times.ended - started, Duration::from_millis(1), "{times:?}");
+    }
+    let counters = trace.counters;
+    assert_eq!((counters.offers, counters.accepts, counters.updates), (1, 1, 1));
 }
 
 #[tokio::test]
