@@ -11,7 +11,10 @@ pub(crate) mod values;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use bench::{BenchArgs, BenchCommand, SpawnArgs};
+pub(crate) use bench::{
+    Also, BenchArgs, BenchCommand, CompareArgs, IntervalArgs, PeersArgs, ScaleArgs,
+    SimulatedClusterArgs, SpawnArgs,
+};
 pub(crate) use executor::ExecutorArgs;
 pub(crate) use mini::{Containerizer, MiniArgs};
 pub(crate) use run::{Batch, Keep, RunArgs};

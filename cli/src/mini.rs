@@ -45,9 +45,24 @@ async fn serve(args: &MiniArgs, config: ClusterConfig) -> anyhow::Result<Ending>
         )
     })?;
     tell(args, &hostname, &cluster);
-    interrupts.token().cancelled().await;
+    let interrupted = interrupts.token();
+    tokio::select! {
+        () = interrupted.cancelled() => {}
+        () = end_of_stdin(), if args.until_stdin_ends => {}
+    }
     cluster.shutdown().await;
     Ok(Ending::Good)
+}
+
+/// Waits until whoever holds the other end of the standard input is gone.
+pub(crate) async fn end_of_stdin() {
+    let (ended, wait) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read that blocks must not hold up the end of the runtime.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = wait.await;
 }
 
 fn tell(args: &MiniArgs, hostname: &str, cluster: &Cluster) {

@@ -6,7 +6,7 @@
 mod advice;
 pub(crate) mod embedded;
 mod evidence;
-mod input;
+pub(crate) mod input;
 mod job;
 mod screen;
 
@@ -201,7 +201,11 @@ fn elsewhere(
     })
 }
 
-fn executor(args: &ExecutorArgs) -> anyhow::Result<ExecutorTemplate> {
+/// What agents are told to start.
+///
+/// # Errors
+/// The flags contradict each other.
+pub(crate) fn executor(args: &ExecutorArgs) -> anyhow::Result<ExecutorTemplate> {
     // The whole program is the executor, too, if it is asked to.
     let (source, whole) = match args.source().map_err(UsageError)? {
         None => (ExecutorSource::Path(embedded::own_program()?), true),

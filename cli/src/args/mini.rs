@@ -96,6 +96,10 @@ pub(crate) struct MiniArgs {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
+    /// End when the standard input does: for programs that start a cluster for themselves
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_ends: bool,
+
     /// Pause between two rounds of offers [Mesos: 1s]
     #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Timers")]
     pub(crate) allocation_interval: Option<Duration>,

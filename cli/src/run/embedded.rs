@@ -19,7 +19,7 @@ use marmoset_scheduler::{
 use crate::folder::Temporary;
 
 /// How long a first answer of a master is waited for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running cluster and its folder.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ pub(crate) fn command_executor() -> anyhow::Result<CommandLine> {
 }
 
 /// All processors for the tasks, and the executor's share on top: `--cpus 1` runs one task on each.
-fn resources(executor: &ExecutorTemplate) -> String {
+pub(crate) fn resources(executor: &ExecutorTemplate) -> String {
     let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let cpus = Millis(processors * 1000).saturating_add(executor.need.cpus);
     format!("cpus:{cpus}")

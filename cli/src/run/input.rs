@@ -55,7 +55,7 @@ fn split(bytes: &[u8]) -> Result<Vec<String>, (usize, &'static str)> {
 }
 
 /// Reads `--secret-file`. The second value is a warning for the one who watches.
-pub(super) fn secret(path: &Path) -> Result<(SecretString, Option<String>), UsageError> {
+pub(crate) fn secret(path: &Path) -> Result<(SecretString, Option<String>), UsageError> {
     let refuse =
         |problem: String| UsageError(format!("`--secret-file {}` {problem}", path.display()));
     let mode = fs::metadata(path)
