@@ -7,6 +7,7 @@ mod bench;
 mod executor;
 mod mini;
 mod run;
+mod unpack;
 pub(crate) mod values;
 
 use clap::{Parser, Subcommand};
@@ -18,6 +19,7 @@ pub(crate) use bench::{
 pub(crate) use executor::ExecutorArgs;
 pub(crate) use mini::{Containerizer, MiniArgs};
 pub(crate) use run::{Batch, Keep, RunArgs};
+pub(crate) use unpack::UnpackArgs;
 
 /// Many short tasks on Apache Mesos, through one resident executor per agent.
 #[derive(Debug, Parser)]
@@ -54,6 +56,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     Mini(Box<MiniArgs>),
     Bench(BenchArgs),
+    Unpack(UnpackArgs),
     /// The executor, as an agent starts it; configured by flags and MESOS_* variables
     #[command(disable_help_flag = true)]
     Executor(Verbatim),

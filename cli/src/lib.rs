@@ -14,6 +14,7 @@ mod mini;
 mod output;
 mod report;
 mod run;
+mod unpack;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -47,6 +48,7 @@ fn perform(command: Command) -> anyhow::Result<exit::Ending> {
     match command {
         Command::Run(args) => run::perform(&args),
         Command::Mini(args) => mini::perform(&args),
+        Command::Unpack(args) => unpack::perform(&args),
         Command::Bench(args) => bench::perform(&args),
         // Taken by `main` before anything is parsed; here only for the help.
         Command::Executor(verbatim) | Command::MiniCommandExecutor(verbatim) => {

@@ -92,7 +92,7 @@ async fn perform(
 ) -> Result<(Summary, Trace), RunError> {
     let Job { spec, output } = job;
     let outputs = match output {
-        Some(folder) => Some(Outputs::new(folder, &config.connection)?),
+        Some(folder) => Some(Outputs::new(folder, &config.connection, &spec)?),
         None => None,
     };
     let name = spec.name.clone();
@@ -260,7 +260,12 @@ impl Dispatcher {
             }
             CoreEvent::NeverStarted { begin, end } => self.tally.never_started(begin, end),
             CoreEvent::Waiting { waited, why } => self.waiting(waited, why),
-            CoreEvent::Ended => self.phase = Phase::Collecting,
+            CoreEvent::Ended => {
+                self.phase = Phase::Collecting;
+                if let Some(outputs) = &mut self.outputs {
+                    outputs.job_ended();
+                }
+            }
         }
     }
 

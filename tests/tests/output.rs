@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails it")]
 
 use std::{
-    fs,
+    collections::BTreeMap,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
 use e2e::Scene;
+use serde_json::Value;
 
 /// The folders of tasks that an embedded cluster has left in the scene.
 fn task_folders(scene: &Scene) -> Vec<PathBuf> {
@@ -142,4 +144,101 @@ fn there_must_be_something_to_collect() {
     let done = scene.marmoset(["run", "--stdout", "void", "--", "true"]);
     assert_eq!(done.code(), 64);
     assert!(done.stderr.contains("none of `file`, `null`, `inherit`"), "{}", done.stderr);
+}
+
+/// Names and contents of the files of a folder.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect()
+}
+
+#[test]
+fn packed_outputs_are_fetched_as_others_are() {
+    // Nothing, one stream, both, and some that are too large for a pack.
+    let script = "case $((MARMOSET_INDEX % 5)) in 0) ;; 1) echo $MARMOSET_INDEX ;; \
+                  2) echo $MARMOSET_INDEX >&2 ;; *) echo out; echo err >&2 ;; esac; \
+                  if [ $((MARMOSET_INDEX % 500)) = 7 ]; then head -c 2000000 /dev/zero; fi; \
+                  exit $((MARMOSET_INDEX % 3 / 2))";
+    let scene = Scene::new();
+    let fetched = [("plain", None), ("packed", Some("--pack-output"))].map(|(name, flag)| {
+        let folder = scene.path().join(name);
+        let output = folder.to_str().unwrap();
+        let arguments = ["run", "--json", "--count", "2000", "--output", output];
+        let rest = ["--keep", "always", "--shell", "--", script];
+        let done = scene.marmoset(arguments.into_iter().chain(flag).chain(rest));
+        assert_eq!(done.code(), 1, "{}", done.stderr);
+        assert!(!done.stderr.contains("could not be fetched"), "{}", done.stderr);
+        files(&folder)
+    });
+    let [plain, packed] = fetched;
+    assert_eq!(plain.len(), 400 + 400 + 2 * 800 + 4);
+    assert_eq!(plain.keys().collect::<Vec<_>>(), packed.keys().collect::<Vec<_>>());
+    assert!(plain == packed, "contents differ");
+
+    // Of the packed ones nothing is left but a few packs, and folders of what is large.
+    let mut packs = Vec::new();
+    collect(scene.path(), "packs", &mut packs);
+    let [packs] = &*packs else { panic!("{packs:?}") };
+    let count = fs::read_dir(packs).unwrap().count();
+    assert!((1..=4).contains(&count), "{count} packs");
+    let tasks = fs::read_dir(packs.parent().unwrap().join("tasks")).unwrap().count();
+    assert_eq!(tasks, 4);
+
+    let packs: Vec<_> = fs::read_dir(packs).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let unpack = |arguments: &[&str]| {
+        let files = packs.iter().map(|path| path.to_str().unwrap());
+        scene.marmoset(["unpack"].into_iter().chain(arguments.iter().copied()).chain(files))
+    };
+    let list = unpack(&["--list"]);
+    assert_eq!((list.code(), list.stderr.as_str()), (0, ""));
+    assert_eq!(list.stdout.lines().count(), plain.len());
+    assert!(list.stdout.contains("stdout 2000000  in a file of its own\n"), "{}", list.stdout);
+    let json = unpack(&["--list", "--json"]);
+    let all: u64 = json
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["bytes"].as_u64().unwrap())
+        .sum();
+    assert_eq!(all, plain.values().map(|content| content.len() as u64).sum::<u64>());
+    let id = list.stdout.lines().find_map(|line| line.strip_suffix(".3 stdout 4")).unwrap();
+    let one = unpack(&["--task", &format!("{id}.3")]);
+    assert_eq!((one.stdout.as_str(), one.stderr.as_str()), ("out\n", "err\n"));
+    let none = unpack(&["--task", &format!("{id}.0")]);
+    assert_eq!(none.code(), 2);
+    assert!(none.stderr.contains("it wrote nothing"), "{}", none.stderr);
+
+    // The last record of each is torn off: that is told, and the rest is there.
+    for path in &packs {
+        let length = fs::metadata(path).unwrap().len();
+        File::options().write(true).open(path).unwrap().set_len(length - 1).unwrap();
+    }
+    let to = scene.path().join("by-hand");
+    let torn = unpack(&["--to", to.to_str().unwrap()]);
+    assert_eq!(torn.code(), 0, "{}", torn.stderr);
+    assert_eq!(torn.stderr.matches("are no whole record").count(), packs.len());
+    let files = task_files(&to);
+    // Some are not in the packs at all.
+    assert_eq!(files, plain.len() - 4 - packs.len());
+}
+
+/// How many files the folders below `folder` have.
+fn task_files(folder: &Path) -> usize {
+    let tasks = fs::read_dir(folder).unwrap();
+    tasks.map(|task| fs::read_dir(task.unwrap().path()).unwrap().count()).sum()
+}
+
+#[test]
+fn unpack_says_what_it_needs() {
+    let scene = Scene::new();
+    let file = scene.path().join("no-pack");
+    fs::write(&file, "just some text").unwrap();
+    let done = scene.marmoset(["unpack", "--list", file.to_str().unwrap()]);
+    assert_eq!(done.code(), 2);
+    assert!(done.stderr.contains("not a pack"), "{}", done.stderr);
+    let done = scene.marmoset(["unpack", file.to_str().unwrap()]);
+    assert_eq!(done.code(), 64);
+    assert!(done.stderr.contains("`--list`, `--task ID` or `--to DIR`"), "{}", done.stderr);
 }

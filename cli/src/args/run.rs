@@ -125,6 +125,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Output")]
     pub(crate) output_limit: Option<u64>,
 
+    /// Put small outputs into a few files of each executor instead of two files of each task;
+    /// `marmoset unpack` reads them, and --output fetches from them
+    #[arg(long, help_heading = "Output")]
+    pub(crate) pack_output: bool,
+
     /// Print one JSON object instead of the summary
     #[arg(long)]
     pub(crate) json: bool,

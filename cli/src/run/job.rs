@@ -22,6 +22,7 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
         Some(lines) => Items::Lines(lines.into()),
         None => Items::Array { count: args.count.map_or(1, NonZeroU64::get) },
     };
+    let name = name(&args.command[0]);
     let spec = JobSpec {
         need: Need {
             cpus: Millis(args.cpus),
@@ -42,11 +43,11 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
             stdout: args.stdout.map(Into::into),
             stderr: args.stderr.map(Into::into),
             limit_bytes: args.output_limit,
+            pack: args.pack_output.then(|| name.clone()),
             // What is to be fetched must not be gone before.
             keep: args.output.is_some().then_some(true),
-            ..Output::default()
         },
-        ..JobSpec::new(name(&args.command[0]), command(args), items)
+        ..JobSpec::new(name, command(args), items)
     };
     Job { spec, output: args.output.clone() }
 }

@@ -4,10 +4,15 @@
 //! cannot be fetched is a warning: the task itself is not touched by it. Empty
 //! outputs are not fetched and make no file.
 //!
+//! Of a job whose outputs are packed nothing is fetched before it has ended: then
+//! the packs of each executor, and what is in none of them as a file of its own.
+//!
 //! Agents are asked without credentials: those of the framework are for masters.
 
+mod packs;
+
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,14 +20,16 @@ use std::{
 };
 
 use marmoset_http::{Client, Endpoint};
-use marmoset_scheduler_core::{Location, TaskEnd};
+use marmoset_proto::pack::Stream;
+use marmoset_scheduler_core::{JobSpec, Location, TaskEnd};
 use tokio::{fs::File, task::JoinSet, time::sleep};
 
-use super::tally::folder;
+use super::tally::{folder, sandbox};
 use crate::{
     config::ConnectionConfig,
     error::{RunError, SessionError, chain},
 };
+use packs::Packed;
 
 /// Downloads at a time.
 const AT_A_TIME: usize = 8;
@@ -33,13 +40,6 @@ const TRIES: u32 = 3;
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// One of the two files of a task.
-#[derive(Debug, Clone, Copy)]
-enum Stream {
-    Stdout,
-    Stderr,
-}
-
 /// A file to fetch.
 #[derive(Debug)]
 struct Fetch {
@@ -47,6 +47,20 @@ struct Fetch {
     task_id: String,
     index: u64,
     stream: Stream,
+}
+
+/// An executor on an agent.
+type Place = (String, String);
+
+fn place(location: &Location) -> Place {
+    (location.agent_id.to_string(), location.executor_id.to_string())
+}
+
+/// The end of a download.
+#[derive(Debug)]
+enum Done {
+    File(Result<(), String>),
+    Packs(Place, Result<(), String>),
 }
 
 /// Collects outputs.
@@ -57,19 +71,32 @@ pub(super) struct Outputs {
     tls: bool,
     /// Bounded by the job: two files for each of its tasks.
     waiting: VecDeque<Fetch>,
-    active: JoinSet<Result<(), String>>,
+    active: JoinSet<Done>,
+    /// What is to be found in packs.
+    packed: Option<Packed>,
+    /// Places whose packs are on their way, and those that gave none.
+    packs_awaited: usize,
+    without_packs: BTreeSet<Place>,
     failed: u64,
     first_failure: Option<String>,
 }
 
 impl Outputs {
     /// Makes the folder.
-    pub(super) fn new(folder: PathBuf, connection: &ConnectionConfig) -> Result<Self, RunError> {
+    pub(super) fn new(
+        folder: PathBuf,
+        connection: &ConnectionConfig,
+        job: &JobSpec,
+    ) -> Result<Self, RunError> {
         if let Err(source) = fs::create_dir_all(&folder) {
             return Err(RunError::Output { folder, source });
         }
         let client = Client::new(connection.client(None)).map_err(SessionError::from)?;
+        let pack = job.output.pack.clone();
         Ok(Self {
+            packed: pack.map(|pack| Packed::new(pack, job.name.clone(), folder.clone())),
+            packs_awaited: 0,
+            without_packs: BTreeSet::new(),
             folder,
             client,
             tls: connection.ca_file.is_some(),
@@ -82,6 +109,9 @@ impl Outputs {
 
     /// Takes up a task that has ended.
     pub(super) fn add(&mut self, job: &str, end: &TaskEnd) {
+        if let Some(packed) = &mut self.packed {
+            return packed.add(end);
+        }
         let Some(location) = &end.location else { return };
         let (stdout, stderr) = end.output_bytes;
         for (stream, bytes) in [(Stream::Stdout, stdout), (Stream::Stderr, stderr)] {
@@ -97,6 +127,44 @@ impl Outputs {
         self.start_some();
     }
 
+    /// Begins with what has to wait for the end of the job.
+    pub(super) fn job_ended(&mut self) {
+        let Some(packed) = &self.packed else { return };
+        for location in packed.places() {
+            let (client, tls) = (self.client.clone(), self.tls);
+            let fetch = packed.fetch(client);
+            self.packs_awaited += 1;
+            self.active.spawn(async move {
+                let path = sandbox(&location);
+                let mut tries = 0;
+                let outcome = loop {
+                    let outcome = match endpoint(&location, tls) {
+                        Ok(endpoint) => fetch.all(&endpoint, &path).await,
+                        Err(error) => Err(error),
+                    };
+                    if !again(&outcome, &mut tries).await {
+                        break outcome;
+                    }
+                };
+                let outcome = outcome.map_err(|error| format!("{}: {error}", location.hostname));
+                Done::Packs(place(&location), outcome)
+            });
+        }
+    }
+
+    /// Fetches what was in no pack, once all of them were seen.
+    fn fetch_missing(&mut self) {
+        let Some(packed) = &self.packed else { return };
+        for (location, task_id, index, stream) in packed.take_missing() {
+            if self.without_packs.contains(&place(&location)) {
+                // It would most likely not be there.
+                self.failed += 1;
+            } else {
+                self.waiting.push_back(Fetch { location, task_id, index, stream });
+            }
+        }
+    }
+
     /// Whether nothing is left to fetch.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.active.is_empty()
@@ -105,12 +173,23 @@ impl Outputs {
     /// Waits for the end of one download; for ever if there is none. May be cancelled.
     pub(super) async fn next(&mut self) {
         let Some(done) = self.active.join_next().await else { return std::future::pending().await };
-        let failure = match done {
-            Ok(Ok(())) => None,
-            Ok(Err(failure)) => Some(failure),
-            Err(error) => Some(error.to_string()),
+        let outcome = match done {
+            Ok(Done::File(outcome)) => outcome,
+            Ok(Done::Packs(place, outcome)) => {
+                self.packs_awaited -= 1;
+                if let Err(failure) = outcome {
+                    tracing::debug!(failure, "packs were not fetched");
+                    self.first_failure.get_or_insert(failure);
+                    self.without_packs.insert(place);
+                }
+                if self.packs_awaited == 0 {
+                    self.fetch_missing();
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
         };
-        if let Some(failure) = failure {
+        if let Err(failure) = outcome {
             tracing::debug!(failure, "an output was not fetched");
             self.failed += 1;
             self.first_failure.get_or_insert(failure);
@@ -131,17 +210,14 @@ impl Outputs {
             let client = self.client.clone();
             let (folder, tls) = (self.folder.clone(), self.tls);
             self.active.spawn(async move {
-                let task_id = fetch.task_id.clone();
-                let mut tries = 1;
-                loop {
-                    match fetch.once(&client, &folder, tls).await {
-                        Err(_) if tries < TRIES => {
-                            tries += 1;
-                            sleep(PAUSE).await;
-                        }
-                        outcome => return outcome.map_err(|error| format!("{task_id}: {error}")),
+                let mut tries = 0;
+                let outcome = loop {
+                    let outcome = fetch.once(&client, &folder, tls).await;
+                    if !again(&outcome, &mut tries).await {
+                        break outcome;
                     }
-                }
+                };
+                Done::File(outcome.map_err(|error| format!("{}: {error}", fetch.task_id)))
             });
         }
     }
@@ -149,15 +225,7 @@ impl Outputs {
 
 impl Fetch {
     async fn once(&self, client: &Client, folder: &Path, tls: bool) -> Result<(), String> {
-        let Location { hostname, address, port, .. } = &*self.location;
-        // Certificates are made out to names.
-        let address = if tls { hostname } else { address };
-        let address = match address.parse() {
-            Ok(std::net::IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
-            Ok(std::net::IpAddr::V4(_)) | Err(_) => format!("{address}:{port}"),
-        };
-        let endpoint = if tls { Endpoint::tls(&address) } else { Endpoint::tcp(&address) }
-            .map_err(|error| chain(&error))?;
+        let endpoint = endpoint(&self.location, tls)?;
         let ending = match self.stream {
             Stream::Stdout => "out",
             Stream::Stderr => "err",
@@ -187,6 +255,29 @@ impl Fetch {
         let file = format!("{}/{name}", folder(&self.location, &self.task_id));
         format!("/files/download?path={}", encoded(&file))
     }
+}
+
+/// Where an agent is reached.
+fn endpoint(location: &Location, tls: bool) -> Result<Endpoint, String> {
+    let Location { hostname, address, port, .. } = location;
+    // Certificates are made out to names.
+    let address = if tls { hostname } else { address };
+    let address = match address.parse() {
+        Ok(std::net::IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
+        Ok(std::net::IpAddr::V4(_)) | Err(_) => format!("{address}:{port}"),
+    };
+    if tls { Endpoint::tls(&address) } else { Endpoint::tcp(&address) }
+        .map_err(|error| chain(&error))
+}
+
+/// Whether to try again, after a pause.
+async fn again<T>(outcome: &Result<T, String>, tries: &mut u32) -> bool {
+    *tries += 1;
+    let again = outcome.is_err() && *tries < TRIES;
+    if again {
+        sleep(PAUSE).await;
+    }
+    again
 }
 
 /// Percent-encodes what cannot stand in a query value.

@@ -111,8 +111,13 @@ fn example(job: &str, end: &TaskEnd) -> Example {
 
 /// Where an agent's `/files` endpoints show the files of a task.
 pub(super) fn folder(location: &Location, task_id: &str) -> String {
+    format!("{}/tasks/{task_id}", sandbox(location))
+}
+
+/// Where an agent's `/files` endpoints show the sandbox of an executor.
+pub(super) fn sandbox(location: &Location) -> String {
     let Location { framework_id, executor_id, .. } = location;
-    format!("/frameworks/{framework_id}/executors/{executor_id}/runs/latest/tasks/{task_id}")
+    format!("/frameworks/{framework_id}/executors/{executor_id}/runs/latest")
 }
 
 #[cfg(test)]
