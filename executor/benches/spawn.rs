@@ -11,7 +11,7 @@ use std::{
     env,
     ffi::{CStr, CString, c_char, c_int, c_void},
     num::NonZeroUsize,
-    os::fd::{FromRawFd, OwnedFd},
+    os::fd::{AsFd, FromRawFd, OwnedFd},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -20,12 +20,16 @@ use std::{
 };
 
 use marmoset_executor::{
+    cgroup::Place,
     floor::floor,
     launcher::{
         self, LauncherConfig, LauncherEvent, RateOutput, Report, RunId, Spawn, SpawnRate,
         SpawnRateConfig, spawn_rate,
     },
 };
+
+#[path = "../src/launcher/clone3.rs"]
+mod clone3;
 
 const PROGRAM: &CStr = c"/bin/true";
 
@@ -35,6 +39,7 @@ fn main() {
     let count = env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(3_000);
     // Before anything else starts a thread: some of it forks.
     primitives(count);
+    cgroups(count);
     launcher(count);
     latency();
 }
@@ -47,7 +52,57 @@ struct Room {
     folder: CString,
     out: CString,
     err: CString,
-    stack: Box<[u8; 64 << 10]>,
+    stack: Box<Stack>,
+    groups: Option<Groups>,
+}
+
+#[repr(align(16))]
+struct Stack([u8; 64 << 10]);
+
+/// Cgroups of one process at a time: one in each hierarchy that can be written.
+struct Groups {
+    /// In the unified hierarchy.
+    unified: Option<OwnedFd>,
+    /// The `cgroup.procs` of each.
+    procs: Vec<(&'static str, CString)>,
+    made: Vec<PathBuf>,
+}
+
+impl Groups {
+    fn new(name: &str) -> Self {
+        let mut groups = Self { unified: None, procs: Vec::new(), made: Vec::new() };
+        for hierarchy in ["unified", "memory", "cpu", "freezer", ""] {
+            let folder = Path::new("/sys/fs/cgroup").join(hierarchy);
+            if !folder.join("cgroup.procs").exists() {
+                continue;
+            }
+            let folder = folder.join(format!("marmoset-bench-{}-{name}", std::process::id()));
+            if std::fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            groups.made.push(folder.clone());
+            let procs = folder.join("cgroup.procs");
+            let kind = if hierarchy.is_empty() { "unified" } else { hierarchy };
+            if kind == "unified" {
+                groups.unified = Some(std::fs::File::open(&folder).unwrap().into());
+            }
+            groups.procs.push((kind, CString::new(procs.to_str().unwrap()).unwrap()));
+        }
+        groups
+    }
+
+    fn procs(&self, kinds: &[&str]) -> Vec<&CStr> {
+        let own = self.procs.iter().filter(|(kind, _)| kinds.contains(kind));
+        own.map(|(_, path)| path.as_c_str()).collect()
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        for folder in &self.made {
+            let _emptied = std::fs::remove_dir(folder);
+        }
+    }
 }
 
 impl Room {
@@ -57,7 +112,8 @@ impl Room {
             folder: text(folder.to_owned()),
             out: text(folder.join(format!("{name}.out"))),
             err: text(folder.join(format!("{name}.err"))),
-            stack: Box::new([0; 64 << 10]),
+            stack: Box::new(Stack([0; 64 << 10])),
+            groups: None,
         }
     }
 }
@@ -65,7 +121,7 @@ impl Room {
 #[expect(clippy::zombie_processes, reason = "all are waited for by their pid")]
 fn primitives(count: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let ways: [(&str, Start); 9] = [
+    let ways: [(&str, Start); 16] = [
         ("posix_spawn, nothing set up", |_| posix_spawn(&[], None)),
         ("posix_spawn: session, folder, /dev/null", |room| {
             let null = c"/dev/null";
@@ -93,12 +149,22 @@ fn primitives(count: usize) {
             let child = unsafe { command.pre_exec(|| Ok(())) }.spawn().unwrap();
             child.id() as i32
         }),
+        ("clone3 VM|VFORK: session, folder, /dev/null", |room| clone3(room, false, false)),
+        ("the same with CLONE_PIDFD", |room| clone3(room, false, true)),
+        ("clone3 VM|VFORK|INTO_CGROUP", |room| clone3(room, true, false)),
+        ("clone, the child enters: unified", |room| enter(room, &["unified"])),
+        ("clone, the child enters: memory", |room| enter(room, &["memory"])),
+        ("clone, the child enters: memory, cpu", |room| enter(room, &["memory", "cpu"])),
+        ("clone, the child enters: memory, cpu, freezer", |room| {
+            enter(room, &["memory", "cpu", "freezer"])
+        }),
     ];
     println!("| primitive | 1 thread | 2 threads | 2 processes |");
     println!("| --- | --- | --- | --- |");
     for (name, start) in ways {
         let run = |name: &str, count: usize| {
-            let room = Room::new(folder.path(), name);
+            let mut room = Room::new(folder.path(), name);
+            room.groups = Some(Groups::new(name));
             for _ in 0..count {
                 wait(start(&room));
             }
@@ -189,15 +255,17 @@ fn posix_spawn(files: &[(c_int, &CStr)], folder: Option<&CStr>) -> i32 {
 }
 
 #[derive(Clone, Copy)]
-enum Streams {
+enum Streams<'a> {
     /// What the launcher does: `/dev/null` is open already.
     Null,
     Files,
     Opened([c_int; 2]),
+    /// `/dev/null`, and into the cgroups with these `cgroup.procs`.
+    Enter(&'a [&'a CStr]),
 }
 
 /// clone(2) sharing memory, or fork(2) if `flags` is -1.
-fn clone(room: &Room, flags: c_int, streams: Streams) -> i32 {
+fn clone(room: &Room, flags: c_int, streams: Streams<'_>) -> i32 {
     let order = (room, streams);
     let argument = (&raw const order).cast_mut().cast::<c_void>();
     // SAFETY: the parent stands still while the child uses its memory.
@@ -209,7 +277,7 @@ fn clone(room: &Room, flags: c_int, streams: Streams) -> i32 {
             };
         }
         let mut pidfd: c_int = -1;
-        let top = room.stack.as_ptr().cast_mut().byte_add(room.stack.len()).cast();
+        let top = room.stack.0.as_ptr().cast_mut().byte_add(room.stack.0.len()).cast();
         let flags = flags | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         let pid = libc::clone(child, top, flags, argument, &raw mut pidfd);
         if pidfd >= 0 {
@@ -219,10 +287,45 @@ fn clone(room: &Room, flags: c_int, streams: Streams) -> i32 {
     }
 }
 
+/// clone3(2); not a process (and a failing `wait`) where the cgroup it is to be in is not there.
+fn clone3(room: &Room, into: bool, pidfd: bool) -> i32 {
+    let order = (room, Streams::Null);
+    let argument = (&raw const order).cast_mut().cast::<c_void>();
+    let cgroup = room.groups.as_ref().and_then(|groups| groups.unified.as_ref());
+    let mut descriptor = -1;
+    let stack = ptr::slice_from_raw_parts_mut(room.stack.0.as_ptr().cast_mut(), room.stack.0.len());
+    // SAFETY: the stack is this thread's alone; `child` ends in execve or _exit.
+    let pid = unsafe {
+        clone3::clone3(
+            stack,
+            child3,
+            argument,
+            cgroup.filter(|_| into).map(AsFd::as_fd),
+            pidfd.then_some(&mut descriptor),
+        )
+    };
+    if descriptor >= 0 {
+        // SAFETY: the kernel has just made it.
+        drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    }
+    pid as i32
+}
+
+extern "C" fn child3(order: *mut c_void) -> ! {
+    child(order);
+    unreachable!()
+}
+
+/// clone(2), and the child writes itself into cgroups.
+fn enter(room: &Room, kinds: &[&str]) -> i32 {
+    let procs = room.groups.as_ref().map(|groups| groups.procs(kinds)).unwrap_or_default();
+    clone(room, 0, Streams::Enter(&procs))
+}
+
 extern "C" fn child(order: *mut c_void) -> c_int {
     // SAFETY: as in `clone`.
     unsafe {
-        let (room, streams) = &*order.cast::<(&Room, Streams)>();
+        let (room, streams) = &*order.cast::<(&Room, Streams<'_>)>();
         libc::setsid();
         libc::chdir(room.folder.as_ptr());
         match streams {
@@ -233,6 +336,15 @@ extern "C" fn child(order: *mut c_void) -> c_int {
             Streams::Files => {
                 libc::dup2(open(&room.out), 1);
                 libc::dup2(open(&room.err), 2);
+            }
+            Streams::Enter(procs) => {
+                libc::dup2(0, 1);
+                libc::dup2(0, 2);
+                for path in *procs {
+                    let procs = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                    libc::write(procs, c"0".as_ptr().cast(), 1);
+                    libc::close(procs);
+                }
             }
             Streams::Opened([out, err]) => {
                 libc::dup2(*out, 1);
@@ -285,6 +397,65 @@ fn latency() {
         let at = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e3;
         println!("| {what} | {:.2} ms | {:.2} ms |", at(50), at(99));
     }
+}
+
+/// What a cgroup for each run costs: with and without by turns, because the machine drifts.
+fn cgroups(count: usize) {
+    const TURNS: usize = 5;
+    let place = match Place::find() {
+        Ok(place) => place,
+        Err(reason) => return println!("\nNo cgroups here: {reason}"),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let measure = |in_flight: usize, cgroups: Option<Place>| {
+        let program = env!("CARGO_BIN_EXE_marmoset-executor").into();
+        let config = SpawnRateConfig {
+            launcher: LauncherConfig {
+                workers: NonZeroUsize::new(2),
+                cgroups,
+                ..LauncherConfig::new(program, vec!["launcher".into()])
+            },
+            count,
+            in_flight,
+            output: RateOutput::Null,
+        };
+        let before = children_cpu();
+        let rate = runtime.block_on(spawn_rate(config)).unwrap();
+        (rate.rate(), (children_cpu() - before).as_secs_f64() * 1e6 / count as f64)
+    };
+    println!();
+    println!("| 2 workers, in flight | cgroups | rate | CPU of launcher and run, µs |");
+    println!("| --- | --- | --- | --- |");
+    for in_flight in [2, 8, 64] {
+        let mut without = Vec::new();
+        let mut with = Vec::new();
+        for _ in 0..TURNS {
+            without.push(measure(in_flight, None));
+            with.push(measure(in_flight, Some(place.clone())));
+        }
+        for (what, mut turns) in [("no", without), ("yes", with)] {
+            let mut middle = |of: fn(&(f64, f64)) -> f64| {
+                turns.sort_by(|a, b| of(a).total_cmp(&of(b)));
+                of(&turns[TURNS / 2])
+            };
+            let (rate, cpu) = (middle(|turn| turn.0), middle(|turn| turn.1));
+            println!("| {in_flight} | {what} | {rate:.0} | {cpu:.0} |");
+        }
+    }
+}
+
+/// CPU time of all processes that ended and were waited for below this one.
+fn children_cpu() -> Duration {
+    // SAFETY: all zeroes is a valid `rusage`, and the pointer is to a local.
+    let rusage = unsafe {
+        let mut rusage = std::mem::zeroed::<libc::rusage>();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut rusage);
+        rusage
+    };
+    let span = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+    };
+    span(rusage.ru_utime) + span(rusage.ru_stime)
 }
 
 fn launcher(count: usize) {

@@ -8,6 +8,8 @@ use marmoset_http::Encoding;
 use marmoset_proto::{duration, marmoset::v1::output::Target, output, size};
 use tracing_subscriber::EnvFilter;
 
+use crate::isolation::Wish;
+
 /// Runs tasks for a Mesos agent.
 ///
 /// Started by an agent, which sets MESOS_AGENT_ENDPOINT, MESOS_FRAMEWORK_ID, MESOS_EXECUTOR_ID
@@ -73,6 +75,16 @@ pub(crate) struct Arguments {
     /// How many folders of tasks that finished are kept, and as many of others: the oldest go
     #[arg(long, value_name = "FOLDERS", default_value_t = Keep::default().count)]
     pub(crate) keep_count: usize,
+
+    /// What keeps each task within its cpus and mem: `auto` (cgroups where they can be made, else
+    /// rlimits for tasks that set `limits`), `cgroups` (or the executor does not start),
+    /// `rlimits` (the memory of each process), `none`
+    #[arg(long, value_name = "MECHANISM", default_value = "auto")]
+    pub(crate) isolation: Wish,
+
+    /// With cgroups, no task gets more CPU time than its cpus, even where nobody else wants it
+    #[arg(long)]
+    pub(crate) cgroups_enable_cfs: bool,
 
     /// What is logged to stderr: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
     /// `info,marmoset_http=debug`
@@ -161,6 +173,7 @@ mod tests {
             (["--update-connections", "65"], "`65` is no number from 1 to 64"),
             (["--kill-grace", "5"], "'--kill-grace <DURATION>'"),
             (["--queue", "many"], "--queue"),
+            (["--isolation", "jail"], "none of `auto`, `cgroups`, `rlimits`, `none`"),
             (["--stdout", "void"], "none of `file`, `null`, `inherit`"),
             (["--output-limit", "10"], "write it like `10MB`"),
             (["--encoding", "xml"], "none of `protobuf`, `json`"),

@@ -15,11 +15,13 @@ mod agent;
 mod arguments;
 #[doc(hidden)]
 pub mod bench;
+pub mod cgroup;
 mod clock;
 mod dispatcher;
 mod environment;
 pub mod fetch;
 pub mod floor;
+mod isolation;
 pub mod launcher;
 mod notes;
 mod output;

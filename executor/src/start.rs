@@ -15,6 +15,7 @@ use crate::{
     clock::now,
     dispatcher::{Dispatcher, End},
     environment::Environment,
+    isolation::Isolation,
     launcher,
     output::{Folders, OutputDefaults},
     runtime::{ProcessConfig, ProcessRuntime},
@@ -81,6 +82,8 @@ fn serve(
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
+        let isolation = Isolation::find(arguments.isolation, arguments.cgroups_enable_cfs)
+            .context("`--isolation=cgroups`")?;
         // First, while this process is small.
         let processes = ProcessRuntime::start(ProcessConfig {
             program: "/proc/self/exe".into(),
@@ -93,6 +96,7 @@ fn serve(
                 stderr: arguments.stderr,
                 limit: arguments.output_limit,
             },
+            isolation,
         })
         .context("cannot start the launcher")?;
         let keep = Keep { time: arguments.keep_time, count: arguments.keep_count };

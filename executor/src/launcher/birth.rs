@@ -9,13 +9,16 @@
 //! process itself, and if that fails it leaves the reason where we find it. This
 //! is how posix_spawn(3) works too, which knows nothing of users, limits and
 //! PR_SET_PDEATHSIG.
+//!
+//! Where a cgroup of version 2 is wanted, clone3(2) does the same and puts the process
+//! there at once; into others it writes itself.
 #![expect(unsafe_code, reason = "shares memory with a process that is being created")]
 
 use std::{
     cell::Cell,
     ffi::{CStr, CString, OsStr, c_char, c_int, c_void},
     fs, io, mem,
-    os::unix::ffi::OsStrExt,
+    os::{fd::AsFd as _, unix::ffi::OsStrExt},
     ptr,
 };
 
@@ -25,7 +28,8 @@ use nix::{
     unistd::{self, Gid, Uid},
 };
 
-use super::{Output, Spawn, Step, sys};
+use super::{Output, Spawn, Step, clone3::clone3, sys};
+use crate::cgroup::Door;
 
 /// Why there is no process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,7 @@ impl Failure {
             Step::Fork | Step::Stdout | Step::Stderr => short,
             Step::Request
             | Step::CreateFolder
+            | Step::Cgroup
             | Step::Rlimit
             | Step::Nice
             | Step::User
@@ -65,26 +70,41 @@ impl Birthplace {
     }
 
     /// Starts a process. Returns once its program runs.
-    pub(super) fn start(&mut self, spawn: &Spawn) -> Result<i32, Failure> {
+    ///
+    /// It is in a cgroup from its first instruction, or from before its program, if there
+    /// is a door.
+    pub(super) fn start(&mut self, spawn: &Spawn, door: Option<&Door>) -> Result<i32, Failure> {
         if spawn.create_cwd {
             create_folder(spawn)?;
         }
-        match self.execute(spawn, &spawn.program, &spawn.argv) {
+        match self.execute(spawn, door, &spawn.program, &spawn.argv) {
             Err(Failure { step: Step::Exec, errno: libc::ENOEXEC }) => {
                 let shell = c"/bin/sh".to_owned();
                 let argv = [shell.clone(), spawn.program.clone()]
                     .into_iter()
                     .chain(spawn.argv.iter().skip(1).cloned())
                     .collect::<Vec<_>>();
-                self.execute(spawn, &shell, &argv)
+                self.execute(spawn, door, &shell, &argv)
             }
             other => other,
         }
     }
 
-    fn execute(&mut self, spawn: &Spawn, program: &CStr, argv: &[CString]) -> Result<i32, Failure> {
+    fn execute(
+        &mut self,
+        spawn: &Spawn,
+        door: Option<&Door>,
+        program: &CStr,
+        argv: &[CString],
+    ) -> Result<i32, Failure> {
+        let (folder, procs) = match door {
+            None => (None, None),
+            Some(Door::Folder(folder)) => (Some(folder.as_fd()), None),
+            Some(Door::Procs(path)) => (None, Some(path.as_c_str())),
+        };
         let order = Order {
             spawn,
+            procs,
             program,
             argv: pointers(argv),
             env: pointers(&spawn.env),
@@ -93,13 +113,26 @@ impl Birthplace {
         };
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         let argument = (&raw const order).cast_mut().cast::<c_void>();
-        // SAFETY: the stack is ours, large enough for `child`, and used by no
-        // one else: CLONE_VFORK holds us until the child is done with it and
-        // with `order`. The child allocates nothing and returns nowhere.
-        let pid = unsafe { libc::clone(child, self.stack.top(), flags, argument) };
-        if pid < 0 {
-            return Err(Failure { step: Step::Fork, errno: sys::last_errno() });
-        }
+        let pid = if folder.is_some() {
+            // SAFETY: as below.
+            let result = unsafe { clone3(self.stack.memory(), child3, argument, folder, None) };
+            let pid = i32::try_from(result).unwrap_or(-libc::EIO);
+            if pid < 0 {
+                let failure = Failure { step: Step::Fork, errno: -pid };
+                let step = if failure.is_transient() { Step::Fork } else { Step::Cgroup };
+                return Err(Failure { step, ..failure });
+            }
+            pid
+        } else {
+            // SAFETY: the stack is ours, large enough for `child`, and used by no
+            // one else: CLONE_VFORK holds us until the child is done with it and
+            // with `order`. The child allocates nothing and returns nowhere.
+            let pid = unsafe { libc::clone(child, self.stack.top(), flags, argument) };
+            if pid < 0 {
+                return Err(Failure { step: Step::Fork, errno: sys::last_errno() });
+            }
+            pid
+        };
         match order.failure.get() {
             None => Ok(pid),
             Some(failure) => {
@@ -157,6 +190,8 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 /// All that the child needs, made before it exists.
 struct Order<'a> {
     spawn: &'a Spawn,
+    /// The file of a cgroup to write itself into.
+    procs: Option<&'a CStr>,
     program: &'a CStr,
     argv: Vec<*const c_char>,
     env: Vec<*const c_char>,
@@ -165,8 +200,13 @@ struct Order<'a> {
     failure: Cell<Option<Failure>>,
 }
 
-/// The first and only function of the child. It must not allocate, nor panic.
+/// The first function of the child, for the C library's clone.
 extern "C" fn child(order: *mut c_void) -> c_int {
+    child3(order)
+}
+
+/// The only function of the child. It must not allocate, nor panic.
+extern "C" fn child3(order: *mut c_void) -> ! {
     // SAFETY: the parent passes an `Order` and waits until we are done.
     let order = unsafe { &*order.cast::<Order<'_>>() };
     let step = match become_program(order) {
@@ -190,6 +230,12 @@ fn become_program(order: &Order<'_>) -> Result<Never, Step> {
     unsafe {
         // Cannot fail: a new process leads no group.
         libc::setsid();
+        // While it is still who its worker is.
+        if let Some(procs) = order.procs {
+            let procs = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            check(procs.into(), Step::Cgroup)?;
+            check(libc::write(procs, c"0".as_ptr().cast(), 1) as libc::c_long, Step::Cgroup)?;
+        }
         for limit in &spawn.rlimits {
             let value = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
             let set = libc::syscall(
@@ -295,6 +341,11 @@ impl Stack {
             }
             Ok(stack)
         }
+    }
+
+    /// All of it.
+    fn memory(&mut self) -> *mut [u8] {
+        ptr::slice_from_raw_parts_mut(self.base.cast(), Self::SIZE)
     }
 
     /// Stacks grow downwards.

@@ -39,6 +39,7 @@ use super::{
     wire::{Fault, Hello, HelloAnswer, Reader, VERSION, Wire, WireError},
     worker::{self, End, Setup},
 };
+use crate::cgroup::Pool;
 
 /// Exit status of a worker that was sent something unreadable.
 const REFUSED: u8 = 76;
@@ -88,7 +89,7 @@ pub(super) fn run() -> Result<(), GuardError> {
         Ok(_) | Err(_) => return Err(GuardError::NotASocket),
     }
     let (control, signals) = settle()?;
-    let (packet, links) = sys::receive(control.as_fd()).map_err(cannot("read the greeting"))?;
+    let (packet, mut links) = sys::receive(control.as_fd()).map_err(cannot("read the greeting"))?;
     if packet.is_empty() {
         return Ok(());
     }
@@ -97,6 +98,8 @@ pub(super) fn run() -> Result<(), GuardError> {
     if hello.version != VERSION {
         return Err(GuardError::Version(hello.version));
     }
+    // Closed in no launcher process: the lock lasts as long as one of them.
+    let lock = hello.cgroups.is_some().then(|| links.pop()).flatten();
     if links.is_empty() {
         return Err(GuardError::NoLinks);
     }
@@ -108,6 +111,10 @@ pub(super) fn run() -> Result<(), GuardError> {
         tell(&control, &Fault { reason });
     }
     processes::exterminate([], &workers);
+    if let Some(branch) = &hello.cgroups {
+        branch.remove();
+    }
+    drop(lock);
     result
 }
 
@@ -189,7 +196,8 @@ fn work(
         let _closed = unistd::close(inherited.as_raw_fd());
     }
     let signals = signals(&[Signal::SIGCHLD, Signal::SIGTERM])?;
-    let setup = Setup { link, signals, guard, mark: hello.mark.clone() };
+    let pool = hello.cgroups.clone().map(|branch| Pool::new(branch, index));
+    let setup = Setup { link, signals, guard, mark: hello.mark.clone(), pool };
     worker::run(setup).map_err(cannot("work"))
 }
 

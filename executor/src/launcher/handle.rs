@@ -39,6 +39,7 @@ use super::{
     sys,
     wire::{Hello, PACKET_MAX, Request, VERSION, Wire},
 };
+use crate::cgroup::{self, Tree};
 
 /// More workers than this do not pay: each starts more than a thousand processes a second.
 const WORKERS_DEFAULT_MAX: usize = 4;
@@ -58,12 +59,14 @@ pub struct LauncherConfig {
     /// Name of the environment variable whose value differs for each run. By it a
     /// process is recognised that left the session of its run.
     pub mark: Option<CString>,
+    /// Where runs with [limits](Spawn::limits) get cgroups; without, limits are ignored.
+    pub cgroups: Option<cgroup::Place>,
 }
 
 impl LauncherConfig {
     /// Describes a launcher with as many workers as pay.
     pub fn new(program: PathBuf, arguments: Vec<OsString>) -> Self {
-        Self { program, arguments, workers: None, mark: None }
+        Self { program, arguments, workers: None, mark: None, cgroups: None }
     }
 
     /// How many workers there will be.
@@ -72,7 +75,7 @@ impl LauncherConfig {
             let cpus = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
             cpus.min(NonZeroUsize::MIN.saturating_add(WORKERS_DEFAULT_MAX - 1))
         };
-        let max = NonZeroUsize::MIN.saturating_add(sys::DESCRIPTORS_MAX - 1);
+        let max = NonZeroUsize::MIN.saturating_add(sys::DESCRIPTORS_MAX - 2);
         self.workers.unwrap_or_else(default).min(max)
     }
 }
@@ -121,7 +124,9 @@ pub fn start(config: LauncherConfig) -> io::Result<(Launcher, mpsc::Receiver<Lau
     let runtime = Handle::try_current().map_err(io::Error::other)?;
     let mut hello = Vec::new();
     let workers = config.worker_count().get();
-    Hello { version: VERSION, mark: config.mark }.put(&mut hello);
+    let tree = config.cgroups.as_ref().map(Tree::create).transpose()?;
+    let cgroups = tree.as_ref().map(|tree| tree.branch().clone());
+    Hello { version: VERSION, mark: config.mark, cgroups }.put(&mut hello);
     if hello.len() > PACKET_MAX {
         let what = "the name of the variable in `mark` is longer than a greeting may be";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -133,7 +138,7 @@ pub fn start(config: LauncherConfig) -> io::Result<(Launcher, mpsc::Receiver<Lau
         .collect::<io::Result<Vec<_>>>()?
         .into_iter()
         .unzip();
-    greet(&control, &hello, &workers_ends)?;
+    greet(&control, &hello, &workers_ends, tree.as_ref())?;
     drop(workers_ends);
     let control = sys::watched(control)?;
     let links = links.into_iter().map(Link::new).collect::<io::Result<Vec<_>>>()?;
@@ -164,6 +169,7 @@ pub fn start(config: LauncherConfig) -> io::Result<(Launcher, mpsc::Receiver<Lau
         control,
         guard,
         shared: Arc::clone(&shared),
+        tree,
         links: link_tasks,
         events,
         closing: closing.clone(),
@@ -182,8 +188,14 @@ fn pair(kind: SockType) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((ours, theirs))
 }
 
-fn greet(control: &OwnedFd, hello: &[u8], links: &[OwnedFd]) -> io::Result<()> {
-    let links = links.iter().map(AsRawFd::as_raw_fd).collect::<Vec<RawFd>>();
+fn greet(
+    control: &OwnedFd,
+    hello: &[u8],
+    links: &[OwnedFd],
+    tree: Option<&Tree>,
+) -> io::Result<()> {
+    let lock = tree.map(|tree| tree.lock().as_raw_fd());
+    let links = links.iter().map(AsRawFd::as_raw_fd).chain(lock).collect::<Vec<RawFd>>();
     let attached = [ControlMessage::ScmRights(&links)];
     let socket = control.as_fd().as_raw_fd();
     sendmsg::<()>(socket, &[IoSlice::new(hello)], &attached, MsgFlags::MSG_NOSIGNAL, None)?;

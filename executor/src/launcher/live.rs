@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Output, RunId, Spawn};
-use crate::output::Files;
+use crate::{cgroup::Group, output::Files};
 
 /// A run that has a process.
 #[derive(Debug)]
@@ -18,14 +18,16 @@ pub(super) struct Run {
     pub(super) files: Files,
     /// The entry of the environment by which its processes are recognised.
     mark: Option<CString>,
+    /// What all its processes are in, unless they go somewhere else.
+    pub(super) group: Option<Group>,
 }
 
 impl Run {
     /// Keeps what is needed of a request when its process has been started.
-    pub(super) fn new(spawn: Spawn, mark: &Mark) -> Self {
+    pub(super) fn new(spawn: Spawn, mark: &Mark, group: Option<Group>) -> Self {
         let Spawn { run, cwd, stdout, stderr, keeping, mut env, .. } = spawn;
         let mark = mark.position(&env).map(|at| env.swap_remove(at));
-        Self { id: run, files: Files::new(cwd, path(stdout), path(stderr), keeping), mark }
+        Self { id: run, files: Files::new(cwd, path(stdout), path(stderr), keeping), mark, group }
     }
 }
 
@@ -103,6 +105,11 @@ impl Live {
 
     pub(super) fn pids(&self) -> impl Iterator<Item = i32> {
         self.by_pid.keys().copied()
+    }
+
+    /// What all processes of a run are in.
+    pub(super) fn group(&self, pid: i32) -> Option<&Group> {
+        self.by_pid.get(&pid)?.group.as_ref()
     }
 
     pub(super) fn mark(&self, pid: i32) -> Option<&CStr> {

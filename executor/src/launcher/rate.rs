@@ -17,12 +17,12 @@ use super::{
     LauncherConfig, LauncherEvent, Output, Report, RunId, Spawn, Step, handle,
     processes::Processes, sys,
 };
-use crate::floor::PROGRAM;
+use crate::{cgroup::Limits, floor::PROGRAM};
 
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct SpawnRateConfig {
-    /// The launcher.
+    /// The launcher. With cgroups, each process has one.
     pub launcher: LauncherConfig,
     /// How many processes to run.
     pub count: usize,
@@ -79,7 +79,14 @@ pub async fn spawn_rate(config: SpawnRateConfig) -> io::Result<SpawnRate> {
     let workers = config.launcher.worker_count().get();
     let (launcher, mut events) = handle::start(config.launcher.clone())?;
     // One run ahead, so that everything is there before the clock starts.
-    launcher.spawn(vec![request(&config.output, 0)?]);
+    // As an executor asks for by default, where there are cgroups.
+    let limits = config.launcher.cgroups.as_ref().map(|_| Limits {
+        memory: Some(64 << 20),
+        cpu_shares: Some(1024),
+        cpu_quota: None,
+    });
+    let request = |run| request(&config.output, run).map(|spawn| Spawn { limits, ..spawn });
+    launcher.spawn(vec![request(0)?]);
     let mut warm = Outcomes::default();
     warm.await_more(&mut events).await?;
     if let Some((errno, step)) = warm.failure {
@@ -95,7 +102,7 @@ pub async fn spawn_rate(config: SpawnRateConfig) -> io::Result<SpawnRate> {
     while outcomes.total() < config.count {
         let wanted = config.count.min(outcomes.total() + config.in_flight.max(1));
         let requests = (asked..wanted)
-            .map(|index| request(&config.output, index as u64 + 1))
+            .map(|index| request(index as u64 + 1))
             .collect::<io::Result<Vec<_>>>()?;
         asked = wanted;
         launcher.spawn(requests);

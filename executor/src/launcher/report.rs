@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::RunId;
+use crate::cgroup::OutOfMemory;
 pub use crate::output::Cut;
 
 /// Something that happened to a run: `Started`, then `Exited`; or `SpawnFailed` alone.
@@ -49,6 +50,8 @@ pub enum Report {
         stderr_bytes: u64,
         /// What happened to the files.
         kept: Kept,
+        /// A process of it was killed because all of them together had no memory left.
+        out_of_memory: Option<OutOfMemory>,
     },
 }
 
@@ -92,6 +95,8 @@ pub enum Step {
     Request,
     /// Creating the working directory.
     CreateFolder,
+    /// Making a cgroup, or entering it.
+    Cgroup,
     /// Creating the process.
     Fork,
     /// Setting a resource limit.
@@ -112,9 +117,10 @@ pub enum Step {
 
 impl Step {
     /// All there are, in the order in which they are taken.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Request,
         Self::CreateFolder,
+        Self::Cgroup,
         Self::Fork,
         Self::Rlimit,
         Self::Nice,
@@ -131,6 +137,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Request => "hand the command to the launcher",
             Self::CreateFolder => "create the working directory",
+            Self::Cgroup => "enter a cgroup of its own",
             Self::Fork => "create a process",
             Self::Rlimit => "set a resource limit",
             Self::Nice => "set the nice value",

@@ -6,6 +6,7 @@
 use std::ffi::CString;
 
 use super::RunId;
+use crate::cgroup::Limits;
 pub use crate::output::Keeping;
 
 /// A process to start, the first of its own session.
@@ -42,6 +43,8 @@ pub struct Spawn {
     pub nice: i32,
     /// Limits that differ from the launcher's.
     pub rlimits: Vec<Rlimit>,
+    /// Limits of all its processes together, where there are cgroups.
+    pub limits: Option<Limits>,
 }
 
 impl Spawn {
@@ -62,6 +65,7 @@ impl Spawn {
             umask: None,
             nice: 0,
             rlimits: Vec::new(),
+            limits: None,
         }
     }
 }

@@ -32,6 +32,7 @@ use super::{
     processes,
     wire::{Fault, HelloAnswer, PACKET_MAX, Reader, VERSION},
 };
+use crate::cgroup::Tree;
 
 /// How long the processes of a launcher may take to end before they are given up.
 /// Longer than any process takes that is not stuck in the kernel.
@@ -46,6 +47,7 @@ pub(super) struct Supervision {
     pub(super) control: AsyncFd<OwnedFd>,
     pub(super) guard: Child,
     pub(super) shared: Arc<Shared>,
+    pub(super) tree: Option<Tree>,
     pub(super) links: TaskTracker,
     pub(super) events: mpsc::Sender<LauncherEvent>,
     pub(super) closing: CancellationToken,
@@ -64,7 +66,7 @@ enum Ending {
 
 /// Watches a launcher until none of its processes is left.
 pub(super) async fn supervise(supervision: Supervision) {
-    let Supervision { control, guard, shared, links, events, closing } = supervision;
+    let Supervision { control, guard, shared, tree, links, events, closing } = supervision;
     let ending = watch(&control, &shared, &events, &closing).await;
     let _connected = shutdown(control.as_raw_fd(), Shutdown::Both);
     for link in &shared.links {
@@ -78,6 +80,10 @@ pub(super) async fn supervise(supervision: Supervision) {
     };
     if !drained {
         tracing::error!("a launcher did not end in time: its processes may still run");
+    }
+    if let Some(tree) = tree {
+        // Mostly the guard has done it.
+        let _done = task::spawn_blocking(move || tree.branch().remove()).await;
     }
     let Some(reason) = reason else { return };
     let sessions = shared.sessions();

@@ -90,6 +90,11 @@ pub(super) fn kill(pid: i32, signal: i32) {
     }
 }
 
+/// Kills a process. Whoever is gone is no error.
+pub(crate) fn kill_process(pid: i32) {
+    kill(pid, libc::SIGKILL);
+}
+
 /// Waits until a child changes, though not for longer than `limit`.
 ///
 /// SIGCHLD must be blocked.

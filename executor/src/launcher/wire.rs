@@ -9,7 +9,8 @@
 //! message a packet, none larger than 4 KiB:
 //!
 //! 1. executor → guard: [`Hello`], with the guard's and workers' ends of all links
-//!    attached (`SCM_RIGHTS`), one for each worker.
+//!    attached (`SCM_RIGHTS`), one for each worker, and after them the lock of the tree of
+//!    cgroups if there is one.
 //! 2. guard → executor: [`HelloAnswer`]. If the versions differ, both end.
 //! 3. guard → executor, perhaps: [`Fault`], then the guard ends.
 //!

@@ -37,13 +37,17 @@ use nix::{
 use super::{
     Kept, Report, RunId, Scope, Signal, Spawn,
     birth::{Birthplace, Failure},
+    groups::Groups,
     leftovers::Leftovers,
     live::{Live, Mark, Run},
     processes::{self, Processes},
     sys::{self, Reaped},
     wire::{Inbox, Outbox, Request, WireError},
 };
-use crate::output::{Packs, Settled, Watch, Watched};
+use crate::{
+    cgroup::Pool,
+    output::{Packs, Settled, Watch, Watched},
+};
 
 /// Delay before the first of the retries; it doubles with each.
 const RETRY_FIRST: Duration = Duration::from_millis(5);
@@ -92,6 +96,7 @@ pub(super) struct Setup {
     pub(super) signals: SignalFd,
     pub(super) guard: i32,
     pub(super) mark: Option<CString>,
+    pub(super) pool: Option<Pool>,
 }
 
 /// Works until there is a reason to end, and leaves no process behind.
@@ -113,6 +118,7 @@ pub(super) fn run(setup: Setup) -> io::Result<End> {
         leftovers: Leftovers::new(Mark::new(setup.mark)),
         watch: Watch::default(),
         packs: Packs::default(),
+        groups: Groups::new(setup.pool),
         scratch: vec![0; 64 << 10].into_boxed_slice(),
     };
     let end = loop {
@@ -121,6 +127,7 @@ pub(super) fn run(setup: Setup) -> io::Result<End> {
         }
     };
     processes::exterminate(worker.live.pids(), &[]);
+    worker.groups.close();
     Ok(end)
 }
 
@@ -147,6 +154,7 @@ struct Worker {
     /// Runs whose output must not grow too large.
     watch: Watch,
     packs: Packs,
+    groups: Groups,
     scratch: Box<[u8]>,
 }
 
@@ -181,6 +189,7 @@ impl Worker {
         }
         self.leftovers.look(&self.live, now);
         self.look_at_output(now);
+        self.groups.look(&mut self.live, now);
         let due = self.flush_at().is_some_and(|at| at <= Instant::now());
         if due && (!self.blocked || ready.writable) {
             self.flush();
@@ -225,8 +234,8 @@ impl Worker {
         let retry = self.later.front().map(|(at, _)| *at);
         // A link that takes nothing says when it does.
         let flush = if self.blocked { None } else { self.flush_at() };
-        let next =
-            [retry, flush, self.leftovers.due(), self.watch.due()].into_iter().flatten().min()?;
+        let next = [retry, flush, self.leftovers.due(), self.watch.due(), self.groups.due()];
+        let next = next.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()).into())
     }
 
@@ -264,9 +273,9 @@ impl Worker {
     }
 
     fn start(&mut self, queued: Queued) {
-        match self.birthplace.start(&queued.spawn) {
-            Ok(pid) => {
-                let run = Run::new(queued.spawn, self.leftovers.mark());
+        match self.groups.start(&mut self.birthplace, &queued.spawn) {
+            Ok((pid, group)) => {
+                let run = Run::new(queued.spawn, self.leftovers.mark(), group);
                 self.report(&Report::Started { run: run.id, pid, at: SystemTime::now() });
                 if run.files.are_bounded() {
                     self.watch.add(Instant::now(), Watched { pid, run: run.id });
@@ -289,7 +298,7 @@ impl Worker {
 
     fn reap(&mut self) {
         while let Reaped::Child { pid, wait_status, usage } = sys::wait(-1, libc::WNOHANG) {
-            let Some(run) = self.live.remove(pid) else {
+            let Some(mut run) = self.live.remove(pid) else {
                 self.leftovers.orphan_ended(pid);
                 continue;
             };
@@ -303,6 +312,7 @@ impl Worker {
             self.ends.push_back(now);
             self.leftovers.run_ended(pid, now);
             let run_id = run.id;
+            let out_of_memory = self.groups.ended(&mut run);
             let Settled { stdout, stderr, folder_removed } = run.files.settle(&mut self.packs);
             self.report(&Report::Exited {
                 run: run_id,
@@ -312,6 +322,7 @@ impl Worker {
                 stdout_bytes: stdout.bytes,
                 stderr_bytes: stderr.bytes,
                 kept: Kept { stdout_cut: stdout.cut, stderr_cut: stderr.cut, folder_removed },
+                out_of_memory,
             });
         }
     }
@@ -341,6 +352,7 @@ impl Worker {
             sys::kill(-leader, signal.signal);
             match signal.scope {
                 Scope::Group => {}
+                Scope::Session if self.groups.signal(&self.live, leader, signal.signal) => {}
                 Scope::Session => {
                     sessions.entry(signal.signal).or_default().insert(leader);
                 }

@@ -6,7 +6,7 @@ use marmoset_executor_core::{RunId, Spawn, Template};
 use marmoset_proto::{marmoset::v1::Item, mesos::v1::CommandInfo};
 
 use super::template::Templates;
-use crate::{launcher, output::OutputDefaults};
+use crate::{isolation::Isolation, launcher, output::OutputDefaults};
 
 /// Makes requests for items of one batch.
 #[derive(Debug)]
@@ -31,7 +31,12 @@ impl RequestBench {
         };
         let sandbox = PathBuf::from("/var/lib/mesos/slaves/s/frameworks/f/executors/e/runs/r");
         Self {
-            templates: Templates::new(sandbox, inherited, OutputDefaults::default()),
+            templates: Templates::new(
+                sandbox,
+                inherited,
+                OutputDefaults::default(),
+                Isolation::None,
+            ),
             template: Arc::new(Template::process(command)),
             next: 0,
         }

@@ -16,6 +16,7 @@ use std::{
 use marmoset_executor_core::{
     Answer, Attempt, Probe, ProbeId, Remark, RunEvent, RunId, RuntimeKind, Signal, Spawn, WallTime,
 };
+use marmoset_proto::mesos::v1::{Resource, TaskResourceLimitation, task_status::Reason, value};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -23,6 +24,8 @@ use super::{
     template::{MARK, Templates},
 };
 use crate::{
+    cgroup::OutOfMemory,
+    isolation::Isolation,
     launcher::{self, Kept, Launcher, LauncherConfig, LauncherEvent, Report, Scope, Step},
     output::{self, OutputDefaults},
     probes::Probes,
@@ -50,6 +53,8 @@ pub(crate) struct ProcessConfig {
     pub(crate) inherited: BTreeMap<OsString, OsString>,
     /// Where the output goes of tasks that do not say so.
     pub(crate) output: OutputDefaults,
+    /// What tasks are kept within their resources by.
+    pub(crate) isolation: Isolation,
 }
 
 /// Subprocesses.
@@ -90,6 +95,7 @@ impl ProcessRuntime {
         let launcher = LauncherConfig {
             workers: config.workers,
             mark: CString::new(MARK).ok(),
+            cgroups: config.isolation.place().cloned(),
             ..LauncherConfig::new(config.program, config.arguments)
         };
         let (started, events) = launcher::start(launcher.clone())?;
@@ -97,7 +103,12 @@ impl ProcessRuntime {
             config: launcher,
             launcher: started,
             events,
-            templates: Templates::new(config.sandbox, config.inherited, config.output),
+            templates: Templates::new(
+                config.sandbox,
+                config.inherited,
+                config.output,
+                config.isolation,
+            ),
             spawns: Vec::new(),
             signals: Vec::new(),
             refused: Vec::new(),
@@ -170,9 +181,18 @@ impl ProcessRuntime {
                 let message = failure(step, errno, request.as_ref());
                 RunEvent::Refused { message, reason: None, at: at.into() }
             }
-            Report::Exited { wait_status, at, usage, stdout_bytes, stderr_bytes, kept, .. } => {
+            Report::Exited {
+                wait_status,
+                at,
+                usage,
+                stdout_bytes,
+                stderr_bytes,
+                kept,
+                out_of_memory,
+                ..
+            } => {
                 tracing::debug!(%run, wait_status, ?usage, "exited");
-                let (at, remark) = (at.into(), remark(&kept));
+                let (at, remark) = (at.into(), remark(&kept, out_of_memory));
                 RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes, remark }
             }
         };
@@ -289,11 +309,27 @@ impl Runtime for ProcessRuntime {
 }
 
 /// What is to be told of an end besides its wait status.
-fn remark(kept: &Kept) -> Option<Box<Remark>> {
-    let addition = output::told(kept);
-    let folder_removed = kept.folder_removed;
-    (addition.is_some() || folder_removed)
-        .then(|| Box::new(Remark { addition, folder_removed, ..Remark::default() }))
+fn remark(kept: &Kept, out_of_memory: Option<OutOfMemory>) -> Option<Box<Remark>> {
+    let mut remark = Remark {
+        addition: output::told(kept),
+        folder_removed: kept.folder_removed,
+        ..Remark::default()
+    };
+    if let Some(OutOfMemory { limit, peak }) = out_of_memory {
+        let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+        let (limit, peak) = (mebibytes(limit), mebibytes(peak));
+        remark.message =
+            Some(format!("Memory limit exceeded: Requested: {limit}MB Maximum Used: {peak}MB"));
+        remark.reason = Some(Reason::ContainerLimitationMemory);
+        let mem = Resource {
+            name: "mem".to_owned(),
+            r#type: value::Type::Scalar.into(),
+            scalar: Some(value::Scalar { value: peak as f64 }),
+            ..Resource::default()
+        };
+        remark.limitation = Some(TaskResourceLimitation { resources: vec![mem] });
+    }
+    (remark != Remark::default()).then(|| Box::new(remark))
 }
 
 /// What people read about a process that did not start.
@@ -325,6 +361,10 @@ fn failure(step: Step, errno: i32, request: Option<&Request>) -> String {
         Step::Nice if errno == libc::EACCES => format!(
             "cannot {step}: {error}; a `nice` below 0 takes root: raise it, or run the executor as \
              root"
+        ),
+        Step::Cgroup => format!(
+            "cannot {step}: {error}; start the executor with `--isolation=none` if its cgroup may \
+             not be used"
         ),
         Step::Request | Step::Fork | Step::Rlimit | Step::Nice => {
             format!("cannot {step}: {error}")

@@ -18,6 +18,8 @@ use super::{
     users::{self, UserError},
 };
 use crate::{
+    cgroup::Limits,
+    isolation::Isolation,
     launcher::{self, Keeping, Output, Rlimit, User},
     output::{OutputDefaults, Plan},
 };
@@ -51,6 +53,7 @@ pub(super) struct Templates {
     sandbox: PathBuf,
     inherited: BTreeMap<OsString, OsString>,
     output: OutputDefaults,
+    isolation: Isolation,
     /// Different in every executor.
     mark: String,
     programs: Programs,
@@ -65,6 +68,7 @@ struct Prepared {
     path: OsString,
     user: Option<User>,
     rlimits: Vec<Rlimit>,
+    limits: Option<Limits>,
     output: Plan,
     /// The command says where the sandbox is.
     own_sandbox: bool,
@@ -75,10 +79,11 @@ impl Templates {
         sandbox: PathBuf,
         inherited: BTreeMap<OsString, OsString>,
         output: OutputDefaults,
+        isolation: Isolation,
     ) -> Self {
         let mark = uuid::Uuid::new_v4().simple().to_string();
         let (programs, prepared) = (Programs::default(), VecDeque::new());
-        Self { sandbox, inherited, output, mark, programs, prepared }
+        Self { sandbox, inherited, output, isolation, mark, programs, prepared }
     }
 
     /// Makes the request for one run.
@@ -135,6 +140,7 @@ impl Templates {
             umask: prepared.template.options.umask,
             nice: prepared.template.options.nice,
             rlimits: prepared.rlimits,
+            limits: prepared.limits,
             ..launcher::Spawn::new(spawn.run, program)
         })
     }
@@ -207,7 +213,14 @@ impl Templates {
             environment: all.iter().map(|(name, value)| variable(name, value)).collect(),
             path: all.get(OsStr::new("PATH")).cloned().unwrap_or_default(),
             user: user(template)?,
-            rlimits: rlimits::of(template.container.as_deref()),
+            // What the task says itself comes last, and wins.
+            rlimits: self
+                .isolation
+                .rlimit(&template.bounds)
+                .into_iter()
+                .chain(rlimits::of(template.container.as_deref()))
+                .collect(),
+            limits: self.isolation.limits(&template.bounds),
             output: self.output.plan(&template.options.output, &self.sandbox),
             own_sandbox: all.contains_key(OsStr::new("MESOS_SANDBOX")),
         })
@@ -272,7 +285,7 @@ mod tests {
     fn templates() -> Templates {
         let inherited = [("PATH", "/bin"), ("A", "1"), ("MESOS_SANDBOX", "/s"), ("PORT9", "1")];
         let inherited = inherited.map(|(name, value)| (name.into(), value.into()));
-        Templates::new("/s".into(), inherited.into(), OutputDefaults::default())
+        Templates::new("/s".into(), inherited.into(), OutputDefaults::default(), Isolation::None)
     }
 
     fn texts(strings: &[CString]) -> Vec<&str> {

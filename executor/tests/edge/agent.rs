@@ -57,19 +57,23 @@ impl Agent {
     }
 
     /// Starts an executor for an ordinary user, as only root can.
-    pub(crate) fn start_as(uid: u32) -> Self {
+    pub(crate) fn start_as(uid: u32, arguments: &[&str]) -> Self {
+        let agent = Self::start_only_as(uid, arguments);
+        agent.subscription();
+        agent
+    }
+
+    pub(crate) fn start_only_as(uid: u32, arguments: &[&str]) -> Self {
         // Where that user can read it.
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let copy = folder.path().join("executor");
         fs::copy(env!("CARGO_BIN_EXE_marmoset-executor"), &copy).unwrap();
         let mut command = Command::new(copy);
-        command.uid(uid).gid(uid);
-        let agent = Self::start_command(command, &[], None, |sandbox| {
+        command.uid(uid).gid(uid).args(arguments);
+        Self::start_command(command, &[], None, |sandbox| {
             chown(sandbox, Some(uid), Some(uid)).unwrap();
-        });
-        agent.subscription();
-        agent
+        })
     }
 
     fn start_with(

@@ -114,7 +114,7 @@ fn who_is_not_root_cannot_become_another() {
         // Then `a_user_is_found_become_or_refused` has shown it.
         return;
     }
-    let agent = Agent::start_as(3_999_999);
+    let agent = Agent::start_as(3_999_999, &[]);
     let spec = r#"{"command": {"value": "true", "user": "root"}}"#;
     agent.launch(task("t", spec));
     let end = agent.end_of("t");

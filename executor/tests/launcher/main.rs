@@ -1,6 +1,7 @@
 //! The launcher with real processes.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod cgroups;
 mod chaos;
 mod deaths;
 mod limits;

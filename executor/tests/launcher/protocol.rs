@@ -13,9 +13,9 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 
-const HELLO: &[u8] = b"MRML\x01\x00\x00";
+const HELLO: &[u8] = b"MRML\x02\x00\x00\x00";
 
-const ANSWER: &[u8] = b"MRML\x01\x00";
+const ANSWER: &[u8] = b"MRML\x02\x00";
 
 /// A launcher with one worker, and our ends of its sockets.
 struct Raw {
@@ -84,12 +84,13 @@ fn spawn() -> Vec<u8> {
         &string(b"-c"),
         &string(b"exit 3"),
         // No environment; `/`, not to be created; null, null, all of it, no pack; no user, no umask;
-        // nice 0; no limits.
+        // nice 0; no limits of a process, none of all.
         &0_u32.to_le_bytes(),
         &string(b"/"),
         &[0, 0, 0, 0, 0, 0, 0],
         &0_i32.to_le_bytes(),
         &0_u32.to_le_bytes(),
+        &[0],
     ]
     .concat()
 }
@@ -100,8 +101,8 @@ fn a_run_by_hand() {
     assert_eq!(raw.packet(), ANSWER);
     raw.link.write_all(&frame(&spawn())).unwrap();
     let mut messages = Vec::new();
-    // Started has 21 bytes, Exited 64.
-    while messages.len() < 21 + 64 {
+    // Started has 21 bytes, Exited 65.
+    while messages.len() < 21 + 65 {
         let mut length = [0; 4];
         raw.link.read_exact(&mut length).unwrap();
         let mut body = vec![0; u32::from_le_bytes(length) as usize];
@@ -158,10 +159,10 @@ fn strangers_and_other_versions_are_turned_away() {
     assert_eq!(code, Some(1));
     assert!(error.contains("does not speak the launcher's protocol"), "{error}");
 
-    let raw = Raw::greet(b"MRML\x02\x00 and what a later version adds");
+    let raw = Raw::greet(b"MRML\x03\x00 and what a later version adds");
     // The answer lets the other side say what is wrong as well.
     assert_eq!(raw.packet(), ANSWER);
     let (code, error) = raw.end();
     assert_eq!(code, Some(1));
-    assert!(error.contains("version 2"), "{error}");
+    assert!(error.contains("version 3"), "{error}");
 }

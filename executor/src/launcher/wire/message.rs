@@ -1,16 +1,23 @@
 //! Messages.
 
-use std::ffi::CString;
+use std::{
+    ffi::{CString, OsString},
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::PathBuf,
+};
 
 use marmoset_executor_core::RunId;
 
 use super::{Reader, Wire, WireError};
-use crate::launcher::{
-    Cut, Keeping, Kept, Output, Report, Rlimit, Scope, Signal, Spawn, Step, Usage, User,
+use crate::{
+    cgroup::{Branch, Limits, OutOfMemory, Place},
+    launcher::{
+        Cut, Keeping, Kept, Output, Report, Rlimit, Scope, Signal, Spawn, Step, Usage, User,
+    },
 };
 
 /// What both ends must have in common.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// The most a packet on the control socket has.
 pub(crate) const PACKET_MAX: usize = 4096;
@@ -23,6 +30,8 @@ pub(crate) struct Hello {
     pub(crate) version: u16,
     /// See [`LauncherConfig::mark`](crate::launcher::LauncherConfig::mark).
     pub(crate) mark: Option<CString>,
+    /// Where runs get cgroups. The lock of the tree is attached behind the links.
+    pub(crate) cgroups: Option<Branch>,
 }
 
 impl Wire for Hello {
@@ -30,6 +39,7 @@ impl Wire for Hello {
         MAGIC.put(out);
         self.version.put(out);
         self.mark.put(out);
+        self.cgroups.put(out);
     }
 
     fn take(from: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -38,9 +48,9 @@ impl Wire for Hello {
         if version != VERSION {
             // What follows is unknown here, and the version is all that matters.
             *from = Reader::new(&[]);
-            return Ok(Self { version, mark: None });
+            return Ok(Self { version, mark: None, cgroups: None });
         }
-        Ok(Self { version, mark: Wire::take(from)? })
+        Ok(Self { version, mark: Wire::take(from)?, cgroups: Wire::take(from)? })
     }
 }
 
@@ -144,7 +154,11 @@ fields!(Spawn {
     umask,
     nice,
     rlimits,
+    limits,
 });
+fields!(Limits { memory, cpu_shares, cpu_quota });
+fields!(OutOfMemory { limit, peak });
+fields!(Branch { place });
 fields!(User { uid, gid, groups });
 fields!(Rlimit { resource, soft, hard });
 fields!(Signal { run, signal, scope });
@@ -152,6 +166,45 @@ fields!(Usage { user, system, max_rss_kib });
 fields!(Keeping { limit, pack });
 fields!(Kept { stdout_cut, stderr_cut, folder_removed });
 fields!(Cut { written, kept });
+
+impl Wire for PathBuf {
+    fn put(&self, out: &mut Vec<u8>) {
+        // A path of this machine has no NUL.
+        CString::new(self.as_os_str().as_bytes()).unwrap_or_default().put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(OsString::from_vec(CString::take(from)?.into_bytes()).into())
+    }
+}
+
+impl Wire for Place {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::V1 { memory, cpu, freezer } => {
+                out.push(1);
+                memory.put(out);
+                cpu.put(out);
+                freezer.put(out);
+            }
+            Self::V2(folder) => {
+                out.push(2);
+                folder.put(out);
+            }
+        }
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        match u8::take(from)? {
+            1 => {
+                let (memory, cpu) = (Wire::take(from)?, Wire::take(from)?);
+                Ok(Self::V1 { memory, cpu, freezer: Wire::take(from)? })
+            }
+            2 => PathBuf::take(from).map(Self::V2),
+            tag => Err(WireError::Tag { what: "place", tag }),
+        }
+    }
+}
 
 impl Wire for RunId {
     fn put(&self, out: &mut Vec<u8>) {
@@ -229,7 +282,16 @@ impl Wire for Report {
                 step.put(out);
                 at.put(out);
             }
-            Self::Exited { run, wait_status, at, usage, stdout_bytes, stderr_bytes, kept } => {
+            Self::Exited {
+                run,
+                wait_status,
+                at,
+                usage,
+                stdout_bytes,
+                stderr_bytes,
+                kept,
+                out_of_memory,
+            } => {
                 out.push(3);
                 run.put(out);
                 wait_status.put(out);
@@ -238,6 +300,7 @@ impl Wire for Report {
                 stdout_bytes.put(out);
                 stderr_bytes.put(out);
                 kept.put(out);
+                out_of_memory.put(out);
             }
         }
     }
@@ -263,6 +326,7 @@ impl Wire for Report {
                 stdout_bytes: Wire::take(from)?,
                 stderr_bytes: Wire::take(from)?,
                 kept: Wire::take(from)?,
+                out_of_memory: Wire::take(from)?,
             }),
             tag => Err(WireError::Tag { what: "report", tag }),
         }

@@ -8,8 +8,11 @@ use std::{
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
-use crate::launcher::{
-    Cut, Keeping, Kept, Output, Report, Rlimit, RunId, Scope, Signal, Spawn, Step, Usage, User,
+use crate::{
+    cgroup::{Branch, Limits, OutOfMemory, Place},
+    launcher::{
+        Cut, Keeping, Kept, Output, Report, Rlimit, RunId, Scope, Signal, Spawn, Step, Usage, User,
+    },
 };
 
 fn text() -> impl Strategy<Value = CString> {
@@ -32,17 +35,27 @@ fn rlimit() -> impl Strategy<Value = Rlimit> {
     any::<(u32, u64, u64)>().prop_map(|(resource, soft, hard)| Rlimit { resource, soft, hard })
 }
 
+fn limits() -> impl Strategy<Value = Limits> {
+    any::<(Option<u64>, Option<u64>, Option<u32>)>().prop_map(|(memory, cpu_shares, quota)| {
+        Limits {
+            memory,
+            cpu_shares,
+            cpu_quota: quota.map(|micros| Duration::from_micros(micros.into())),
+        }
+    })
+}
+
 prop_compose! {
     fn spawn()(
         (run, create_cwd, umask, nice) in any::<(u64, bool, Option<u32>, i32)>(),
         (program, cwd, argv, env) in (text(), text(), vec(text(), 0..5), vec(text(), 0..5)),
         (stdout, stderr) in (output(), output()),
-        (user, rlimits) in (option::of(user()), vec(rlimit(), 0..3)),
+        (user, rlimits, limits) in (option::of(user()), vec(rlimit(), 0..3), option::of(limits())),
         (limit, pack) in (any::<Option<std::num::NonZeroU64>>(), option::of(text())),
     ) -> Spawn {
         Spawn {
             run: RunId(run), program, argv, env, cwd, create_cwd, stdout, stderr, user, umask,
-            nice, rlimits, keeping: Keeping { limit, pack },
+            nice, rlimits, limits, keeping: Keeping { limit, pack },
         }
     }
 }
@@ -73,7 +86,16 @@ fn report() -> impl Strategy<Value = Report> {
             |(run, (wait_status, max_rss_kib, stdout_bytes, stderr_bytes), at, user, system)| {
                 let usage = Usage { user, system, max_rss_kib };
                 let kept = Kept::default();
-                Report::Exited { run, wait_status, at, usage, stdout_bytes, stderr_bytes, kept }
+                Report::Exited {
+                    run,
+                    wait_status,
+                    at,
+                    usage,
+                    stdout_bytes,
+                    stderr_bytes,
+                    kept,
+                    out_of_memory: None,
+                }
             }
         ),
         (run(), time(), any::<Option<(u64, u64)>>(), any::<bool>()).prop_map(
@@ -89,6 +111,7 @@ fn report() -> impl Strategy<Value = Report> {
                     stderr_cut: cut.map(|(written, kept)| Cut { written: kept, kept: written }),
                     folder_removed,
                 },
+                out_of_memory: cut.map(|(limit, peak)| OutOfMemory { limit, peak }),
             }
         ),
     ]
@@ -200,11 +223,17 @@ fn a_list_whose_count_is_a_lie_is_refused_before_memory_is_asked_for() {
 #[test]
 fn a_hello_of_another_version_is_read_as_far_as_its_version() {
     let mut bytes = Vec::new();
-    Hello { version: VERSION, mark: Some(c"ID".into()) }.put(&mut bytes);
-    assert_eq!(Reader::whole::<Hello>(&bytes).unwrap().mark.as_deref(), Some(c"ID"));
+    let place = Place::V1 { memory: Some("/m".into()), cpu: None, freezer: Some("/f/ü".into()) };
+    let cgroups = Some(Branch { place });
+    let hello = Hello { version: VERSION, mark: Some(c"ID".into()), cgroups };
+    hello.put(&mut bytes);
+    assert_eq!(Reader::whole::<Hello>(&bytes), Ok(hello));
     bytes[4] = 77;
     bytes.truncate(7);
-    assert_eq!(Reader::whole::<Hello>(&bytes), Ok(Hello { version: 77, mark: None }));
+    assert_eq!(
+        Reader::whole::<Hello>(&bytes),
+        Ok(Hello { version: 77, mark: None, cgroups: None })
+    );
     bytes[0] = 0;
     assert_eq!(Reader::whole::<Hello>(&bytes), Err(WireError::Magic));
 }
