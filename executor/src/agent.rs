@@ -96,6 +96,11 @@ impl Agent {
         }
     }
 
+    /// What has happened besides, if there is something.
+    pub(crate) fn waiting(&mut self) -> Option<Input> {
+        self.received.try_recv().ok()
+    }
+
     /// What happened next. May be cancelled.
     pub(crate) async fn next(&mut self) -> Input {
         self.received.recv().await.expect("the sender is kept")

@@ -3,7 +3,10 @@
 //! Owns the core. Refuses to decide: it names what happened, and does what it
 //! is told.
 
-use std::{future, time::Instant};
+use std::{
+    future,
+    time::{Duration, Instant},
+};
 
 use marmoset_executor_core::{Action, Core, Exit, Input};
 use tokio::{
@@ -16,8 +19,15 @@ use crate::{
     clock::now,
     notes,
     output::Folders,
+    pages,
     runtime::{Runtime, RuntimeEvent},
 };
+
+/// How long nothing happens before memory is given back.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Inputs that are handled together: what they ask for waits for the last of them.
+const AT_ONCE: usize = 63;
 
 /// Everything the executor consists of.
 pub(crate) struct Dispatcher<R> {
@@ -26,6 +36,8 @@ pub(crate) struct Dispatcher<R> {
     runtime: R,
     folders: Folders,
     signals: Signals,
+    /// When memory is to be given back, unless something happens before.
+    quiet_at: Option<Instant>,
 }
 
 /// What woke the loop.
@@ -35,6 +47,7 @@ enum Occurrence {
     Signal(&'static str),
     FoldersRemoved,
     Wake,
+    Quiet,
 }
 
 struct Signals {
@@ -72,7 +85,7 @@ impl<R: Runtime> Dispatcher<R> {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         };
-        Ok(Self { core, agent, runtime, folders, signals })
+        Ok(Self { core, agent, runtime, folders, signals, quiet_at: None })
     }
 
     /// Runs until the executor is to end, and ends the runtime.
@@ -84,13 +97,15 @@ impl<R: Runtime> Dispatcher<R> {
             self.folders.tidy(now().instant);
             let wake = self.core.poll_wake().map(|(at, _)| at);
             let wake = wake.into_iter().chain(self.folders.wake_at()).min();
+            let quiet_first = self.quiet_at.is_some_and(|at| wake.is_none_or(|wake| at < wake));
+            let timer = if quiet_first { self.quiet_at } else { wake };
             let occurrence = tokio::select! {
                 biased;
                 name = self.signals.next() => Occurrence::Signal(name),
                 input = self.agent.next() => Occurrence::Agent(input),
                 event = self.runtime.next() => Occurrence::Runtime(event),
                 () = self.folders.next() => Occurrence::FoldersRemoved,
-                () = until(wake) => Occurrence::Wake,
+                () = until(timer) => if quiet_first { Occurrence::Quiet } else { Occurrence::Wake },
             };
             if let Some(reason) = self.handle(occurrence) {
                 break End::Broken(reason);
@@ -102,8 +117,17 @@ impl<R: Runtime> Dispatcher<R> {
 
     fn handle(&mut self, occurrence: Occurrence) -> Option<String> {
         let now = now();
+        match &occurrence {
+            Occurrence::Agent(_) | Occurrence::Runtime(_) | Occurrence::Signal(_) => {
+                self.quiet_at = Some(now.instant + QUIET);
+            }
+            Occurrence::FoldersRemoved | Occurrence::Wake | Occurrence::Quiet => {}
+        }
         match occurrence {
-            Occurrence::Agent(input) => self.core.handle(now, input),
+            Occurrence::Agent(input) => {
+                let more = std::iter::from_fn(|| self.agent.waiting()).take(AT_ONCE);
+                self.core.handle_all(now, std::iter::once(input).chain(more));
+            }
             Occurrence::Runtime(RuntimeEvent::Runs(events)) => {
                 for (run, event) in &events {
                     self.folders.observe(now.instant, *run, event);
@@ -127,6 +151,10 @@ impl<R: Runtime> Dispatcher<R> {
             }
             Occurrence::FoldersRemoved => self.folders.removed(),
             Occurrence::Wake => self.core.handle(now, Input::Wake),
+            Occurrence::Quiet => {
+                pages::give_back();
+                self.quiet_at = None;
+            }
         }
         None
     }

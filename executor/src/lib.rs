@@ -25,6 +25,7 @@ mod isolation;
 pub mod launcher;
 mod notes;
 mod output;
+mod pages;
 mod probes;
 mod runtime;
 mod start;

@@ -39,7 +39,7 @@ use super::{
     wire::{Fault, Hello, HelloAnswer, Reader, VERSION, Wire, WireError},
     worker::{self, End, Setup},
 };
-use crate::cgroup::Pool;
+use crate::{cgroup::Pool, pages};
 
 /// Exit status of a worker that was sent something unreadable.
 const REFUSED: u8 = 76;
@@ -105,6 +105,8 @@ pub(super) fn run() -> Result<(), GuardError> {
     }
     let workers = hire(&control, &links, &hello)?;
     drop(links);
+    // All that is to come is to wait.
+    pages::give_back();
     let result = watch(&control, &signals, &workers);
     if let Err(error) = &result {
         let reason = CString::new(error.to_string()).unwrap_or_default();
