@@ -4,6 +4,7 @@
 //! or to start anything. Called by [`crate::main`].
 
 mod bench;
+mod container;
 mod executor;
 mod mini;
 mod run;
@@ -16,6 +17,7 @@ pub(crate) use bench::{
     Also, BenchArgs, BenchCommand, CompareArgs, IntervalArgs, PeersArgs, ScaleArgs,
     SimulatedClusterArgs, SpawnArgs,
 };
+pub(crate) use container::ContainerArgs;
 pub(crate) use executor::ExecutorArgs;
 pub(crate) use mini::{Containerizer, MiniArgs};
 pub(crate) use run::{Batch, Keep, RunArgs};

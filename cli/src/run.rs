@@ -82,9 +82,10 @@ async fn run(
 ) -> anyhow::Result<Ending> {
     let interrupts = listen(screen, !args.master.is_empty())?;
     let user = args.user.clone().map_or_else(own_user, Ok)?;
-    let name = format!("marmoset run {}", args.command[0]);
+    let name = format!("marmoset run {}", args.program());
     let (embedded, framework) = if args.master.is_empty() {
-        let (embedded, mut framework) = embedded::with_framework(&name, user).await?;
+        let (embedded, mut framework) =
+            embedded::with_framework(&name, user, &args.container.executor_arguments()).await?;
         framework.core.framework.roles = vec![args.role.clone()];
         (Some(embedded), framework)
     } else {
@@ -194,7 +195,7 @@ fn elsewhere(
                 principal: args.principal.clone(),
                 ..Identity::new(name, user)
             },
-            executor: executor(&args.executor)?,
+            executor: executor(&args.executor, &args.container.executor_arguments())?,
             limits: Limits::default(),
             timing: Timing { patience: Some(PATIENCE), ..Timing::default() },
         },
@@ -205,7 +206,7 @@ fn elsewhere(
 ///
 /// # Errors
 /// The flags contradict each other.
-pub(crate) fn executor(args: &ExecutorArgs) -> anyhow::Result<ExecutorTemplate> {
+pub(crate) fn executor(args: &ExecutorArgs, flags: &[String]) -> anyhow::Result<ExecutorTemplate> {
     // The whole program is the executor, too, if it is asked to.
     let (source, whole) = match args.source().map_err(UsageError)? {
         None => (ExecutorSource::Path(embedded::own_program()?), true),
@@ -216,8 +217,8 @@ pub(crate) fn executor(args: &ExecutorArgs) -> anyhow::Result<ExecutorTemplate> 
         Some(source @ (ExecutorSource::Uri(_) | ExecutorSource::Image(_))) => (source, false),
     };
     let own = whole.then(|| "executor".to_owned());
-    let arguments: Vec<String> =
-        own.into_iter().chain(args.executor_arguments.iter().cloned()).collect();
+    let given = flags.iter().chain(&args.executor_arguments);
+    let arguments: Vec<String> = own.into_iter().chain(given.cloned()).collect();
     Ok(source.template(&arguments))
 }
 

@@ -8,14 +8,19 @@ use marmoset_http::Encoding;
 use marmoset_proto::{duration, marmoset::v1::output::Target, output, size};
 use tracing_subscriber::EnvFilter;
 
-use crate::isolation::Wish;
+use crate::{isolation::Wish, runtime::SOCKET};
 
 /// Runs tasks for a Mesos agent.
 ///
 /// Started by an agent, which sets MESOS_AGENT_ENDPOINT, MESOS_FRAMEWORK_ID, MESOS_EXECUTOR_ID
 /// and other variables. Everything else is set by these flags, in `ExecutorInfo.command`.
 #[derive(Debug, Parser)]
-#[command(name = "marmoset-executor", version, about)]
+#[command(
+    name = "marmoset-executor",
+    version,
+    about,
+    after_help = "`marmoset-executor sweep` removes the containers that dead executors have left behind."
+)]
 pub(crate) struct Arguments {
     /// Which status updates of a task are sent: `all`, `coalesce` (one that is not yet sent is
     /// dropped when a later one exists) or `terminal`
@@ -85,6 +90,30 @@ pub(crate) struct Arguments {
     /// With cgroups, no task gets more CPU time than its cpus, even where nobody else wants it
     #[arg(long)]
     pub(crate) cgroups_enable_cfs: bool,
+
+    /// The Docker engine that starts containers
+    #[arg(long, value_name = "PATH", default_value = SOCKET, help_heading = "Containers")]
+    pub(crate) docker_socket: PathBuf,
+
+    /// Docker configuration file (`config.json`) with the credentials of registries, in `auths`
+    #[arg(long, value_name = "FILE", help_heading = "Containers")]
+    pub(crate) docker_config: Option<PathBuf>,
+
+    /// How many containers are started at a time [default: 3]
+    #[arg(long, value_name = "CONTAINERS", help_heading = "Containers")]
+    pub(crate) docker_starts: Option<NonZeroUsize>,
+
+    /// Longest time that the engine may take for one answer
+    #[arg(long, value_name = "DURATION", default_value = "60secs", value_parser = duration::parse, help_heading = "Containers")]
+    pub(crate) docker_timeout: Duration,
+
+    /// How long tasks wait for an engine that is away; then they are TASK_FAILED
+    #[arg(long, value_name = "DURATION", default_value = "5mins", value_parser = duration::parse, help_heading = "Containers")]
+    pub(crate) docker_patience: Duration,
+
+    /// Let tasks ask for privileged containers, and for parameters that lead out of a container
+    #[arg(long, help_heading = "Containers")]
+    pub(crate) allow_privileged: bool,
 
     /// What is logged to stderr: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
     /// `info,marmoset_http=debug`

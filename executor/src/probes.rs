@@ -25,27 +25,14 @@ pub(crate) struct Probes {
 
 impl Probes {
     /// Gets a page, as `curl -L -k` does.
-    pub(crate) fn get(&mut self, id: ProbeId, page: Page) {
-        let handle = self.tasks.spawn(async move {
-            match http::get(&page).await {
-                Ok(code) => (id, Answer::Responded { code }),
-                Err(error) => (id, Answer::Nothing { reason: error.to_string() }),
-            }
-        });
+    pub(crate) fn get(&mut self, id: ProbeId, asked: Page) {
+        let handle = self.tasks.spawn(async move { (id, page(&asked).await) });
         self.handles.insert(id, handle);
     }
 
     /// Connects, and closes the connection at once.
     pub(crate) fn connect(&mut self, id: ProbeId, address: SocketAddr) {
-        let handle = self.tasks.spawn(async move {
-            match TcpStream::connect(address).await {
-                Ok(_) => (id, Answer::Connected),
-                Err(error) => {
-                    let reason = format!("cannot connect to {address}: {error}");
-                    (id, Answer::NotConnected { reason })
-                }
-            }
-        });
+        let handle = self.tasks.spawn(async move { (id, connection(address).await) });
         self.handles.insert(id, handle);
     }
 
@@ -72,6 +59,24 @@ impl Probes {
                 }
                 None => future::pending().await,
             }
+        }
+    }
+}
+
+/// Gets one page, as `curl -L -k` does.
+pub(crate) async fn page(page: &Page) -> Answer {
+    match http::get(page).await {
+        Ok(code) => Answer::Responded { code },
+        Err(error) => Answer::Nothing { reason: error.to_string() },
+    }
+}
+
+/// Connects once, and closes the connection.
+pub(crate) async fn connection(address: SocketAddr) -> Answer {
+    match TcpStream::connect(address).await {
+        Ok(_) => Answer::Connected,
+        Err(error) => {
+            Answer::NotConnected { reason: format!("cannot connect to {address}: {error}") }
         }
     }
 }

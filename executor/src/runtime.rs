@@ -1,13 +1,14 @@
 //! Runtimes: where commands run.
 //!
-//! Owns the seam between the dispatcher and everything that starts something.
-//! There is one room so far, `process`; others (containers, warm containers,
-//! persistent workers) come behind the same trait.
+//! Owns the seam between the dispatcher and everything that starts something,
+//! and which runtime a run belongs to ([`Rooms`]).
 
 pub(crate) mod bench;
+mod docker;
 mod path;
 mod process;
 mod rlimits;
+mod rooms;
 mod template;
 mod users;
 
@@ -15,7 +16,9 @@ use std::future::Future;
 
 use marmoset_executor_core::{Answer, Probe, ProbeId, RunEvent, RunId, Signal, Spawn};
 
+pub(crate) use docker::{DockerConfig, DockerSetup, SOCKET, of_predecessors, subcommand};
 pub(crate) use process::{ProcessConfig, ProcessRuntime};
+pub(crate) use rooms::Rooms;
 
 /// Starts runs, ends them, and tells how they fare.
 pub(crate) trait Runtime {

@@ -1,6 +1,13 @@
 //! From the command line to the dispatcher, and from its end to an exit code.
 
-use std::{env, ffi::OsString, io, process::ExitCode};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io,
+    num::NonZeroUsize,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
@@ -18,7 +25,10 @@ use crate::{
     isolation::Isolation,
     launcher,
     output::{Folders, OutputDefaults},
-    runtime::{ProcessConfig, ProcessRuntime},
+    runtime::{
+        DockerConfig, DockerSetup, ProcessConfig, ProcessRuntime, Rooms, of_predecessors,
+        subcommand,
+    },
 };
 
 /// The hidden first argument of the launcher processes.
@@ -36,7 +46,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if arguments.get(1).is_some_and(|first| first == LAUNCHER) {
         return launcher::main(arguments.into_iter().skip(2));
     }
-    let reexec = launcher_arguments(&env::args_os().collect::<Vec<_>>(), arguments.len());
+    if let Some(code) = subcommand(arguments.get(1..).unwrap_or_default()) {
+        return code;
+    }
+    let reexec = own_arguments(&env::args_os().collect::<Vec<_>>(), arguments.len());
     let arguments = match Arguments::read(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -87,21 +100,19 @@ fn serve(
         // First, while this process is small.
         let processes = ProcessRuntime::start(ProcessConfig {
             program: "/proc/self/exe".into(),
-            arguments: reexec,
+            arguments: [&reexec[..], &[OsString::from(LAUNCHER)]].concat(),
             workers: arguments.launcher_workers,
             sandbox: environment.sandbox.clone(),
             inherited: environment.inherited.clone(),
-            output: OutputDefaults {
-                stdout: arguments.stdout,
-                stderr: arguments.stderr,
-                limit: arguments.output_limit,
-            },
+            output: output(&arguments),
             isolation,
         })
         .context("cannot start the launcher")?;
         let keep = Keep { time: arguments.keep_time, count: arguments.keep_count };
         let folders = Folders::new(environment.sandbox.join("tasks"), keep)
             .context("cannot start a thread")?;
+        let docker = docker(&arguments, &environment, reexec)?;
+        tokio::spawn(of_predecessors(docker.clone()));
         let core = core(&arguments, &environment);
         let client = Client::new(ClientConfig {
             encoding: arguments.encoding,
@@ -120,10 +131,44 @@ fn serve(
         );
         let lanes = arguments.update_connections.get();
         let agent = Agent::new(client, environment.endpoint, environment.path, lanes);
+        let rooms = Rooms::new(processes, docker);
         let dispatcher =
-            Dispatcher::new(core, agent, processes, folders).context("cannot handle signals")?;
+            Dispatcher::new(core, agent, rooms, folders).context("cannot handle signals")?;
         Ok(dispatcher.run().await)
     })
+}
+
+fn docker(
+    arguments: &Arguments,
+    environment: &Environment,
+    reexec: Vec<OsString>,
+) -> anyhow::Result<DockerSetup> {
+    let text = |name: &str| environment.inherited.get(OsStr::new(name)).cloned();
+    let config = arguments.docker_config.as_deref().map(DockerConfig::open);
+    Ok(DockerSetup {
+        socket: arguments.docker_socket.clone(),
+        call_limit: arguments.docker_timeout,
+        patience: arguments.docker_patience,
+        starts: arguments.docker_starts.map(NonZeroUsize::get),
+        allow_privileged: arguments.allow_privileged,
+        config: config.transpose().context("`--docker-config`")?,
+        framework: environment.framework_id.value.clone(),
+        executor: environment.executor_id.value.clone(),
+        agent: text("MESOS_SLAVE_ID").unwrap_or_default().to_string_lossy().into_owned(),
+        sandbox: environment.sandbox.clone(),
+        host_sandbox: text("MESOS_DIRECTORY").map(PathBuf::from),
+        inherited: environment.inherited.clone(),
+        output: output(arguments),
+        reexec,
+    })
+}
+
+fn output(arguments: &Arguments) -> OutputDefaults {
+    OutputDefaults {
+        stdout: arguments.stdout,
+        stderr: arguments.stderr,
+        limit: arguments.output_limit,
+    }
 }
 
 fn core(arguments: &Arguments, environment: &Environment) -> Core {
@@ -149,15 +194,13 @@ fn seed() -> [u8; 32] {
     seed
 }
 
-/// The arguments that bring a new process of this binary here, and on to the launcher.
+/// The arguments that bring a new process of this binary here, to one of our subcommands.
 ///
 /// `given` is how many arguments this program was called with, its name included; what stands
 /// before them on the real command line is the subcommand that leads here.
-fn launcher_arguments(command_line: &[OsString], given: usize) -> Vec<OsString> {
+fn own_arguments(command_line: &[OsString], given: usize) -> Vec<OsString> {
     let before = command_line.len().saturating_sub(given.saturating_sub(1));
-    let mut arguments = command_line.get(1..before).unwrap_or_default().to_vec();
-    arguments.push(LAUNCHER.into());
-    arguments
+    command_line.get(1..before).unwrap_or_default().to_vec()
 }
 
 fn log_to_stderr(filter: &str) {
@@ -175,16 +218,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_launcher_is_reached_the_way_the_executor_was() {
+    fn subcommands_are_reached_the_way_the_executor_was() {
         let of = |line: &[&str], given: usize| {
             let line = line.iter().map(OsString::from).collect::<Vec<_>>();
-            launcher_arguments(&line, given)
+            own_arguments(&line, given)
         };
-        assert_eq!(of(&["marmoset-executor"], 1), ["launcher"]);
-        assert_eq!(of(&["marmoset-executor", "--queue", "5"], 3), ["launcher"]);
-        assert_eq!(of(&["marmoset", "executor"], 1), ["executor", "launcher"]);
-        assert_eq!(of(&["marmoset", "executor", "--log", "debug"], 3), ["executor", "launcher"]);
+        assert_eq!(of(&["marmoset-executor"], 1), [""; 0]);
+        assert_eq!(of(&["marmoset-executor", "--queue", "5"], 3), [""; 0]);
+        assert_eq!(of(&["marmoset", "executor"], 1), ["executor"]);
+        assert_eq!(of(&["marmoset", "executor", "--log", "debug"], 3), ["executor"]);
         // A test that calls `main` with arguments of its own.
-        assert_eq!(of(&["test"], 5), ["launcher"]);
+        assert_eq!(of(&["test"], 5), [""; 0]);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use marmoset_proto::marmoset::v1::output::Target;
 
-use super::{ExecutorArgs, values};
+use super::{ContainerArgs, ExecutorArgs, values};
 
 /// How many tasks travel in one Mesos task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +138,9 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
+    #[command(flatten)]
+    pub(crate) container: ContainerArgs,
+
     /// Masters of a Mesos cluster, separated by commas; without it one is started here
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = values::master, help_heading = "Cluster")]
     pub(crate) master: Vec<String>,
@@ -171,11 +174,17 @@ pub(crate) struct RunArgs {
     pub(crate) executor: ExecutorArgs,
 
     /// What to run
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
+    #[arg(value_name = "COMMAND", required_unless_present = "docker", trailing_var_arg = true)]
     pub(crate) command: Vec<String>,
 }
 
 impl RunArgs {
+    /// What runs: the program, or the image that has one.
+    pub(crate) fn program(&self) -> &str {
+        let image = self.container.docker.as_deref();
+        self.command.first().map(String::as_str).or(image).unwrap_or_default()
+    }
+
     /// Finds what no single flag can see.
     ///
     /// # Errors
@@ -228,7 +237,11 @@ impl RunArgs {
         if self.user.as_deref() == Some("") {
             return Err("`--user` must not be empty: leave it out for yourself".to_owned());
         }
-        if self.command[0].is_empty() {
+        self.container.check(self.ports)?;
+        if self.shell && self.command.is_empty() {
+            return Err("`--shell` needs COMMAND: put the text for the shell after `--`".to_owned());
+        }
+        if self.command.first().is_some_and(String::is_empty) {
             return Err("COMMAND must not be empty: name a program after `--`".to_owned());
         }
         self.check_nul()

@@ -159,7 +159,7 @@ async fn site(
         principal: args.principal.clone(),
         ..Identity::new("", user)
     };
-    Site::of(connection, identity, run::executor(&args.executor)?).await
+    Site::of(connection, identity, run::executor(&args.executor, &[])?).await
 }
 
 fn command(words: &[String]) -> CommandInfo {

@@ -72,7 +72,7 @@ impl Site {
     /// # Errors
     /// It does not start.
     pub(super) async fn embedded(user: String, flags: &[String]) -> anyhow::Result<Self> {
-        let executor = embedded::own_executor()?;
+        let executor = embedded::own_executor(&[])?;
         let mut own = vec![format!("--resources={}", embedded::resources(&executor))];
         own.extend_from_slice(flags);
         let mini = Mini::start("mini", &own)?;

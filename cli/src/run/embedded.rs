@@ -86,9 +86,9 @@ pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("cannot find out where this program lies")
 }
 
-/// The executor inside this program.
-pub(crate) fn own_executor() -> anyhow::Result<ExecutorTemplate> {
-    Ok(executor_at(&own_program()?, &["executor".to_owned()]))
+/// The executor inside this program, with these flags.
+pub(crate) fn own_executor(flags: &[String]) -> anyhow::Result<ExecutorTemplate> {
+    Ok(executor_at(&own_program()?, &[&["executor".to_owned()], flags].concat()))
 }
 
 /// Starts a cluster, and describes a framework that is at home there.
@@ -98,8 +98,9 @@ pub(crate) fn own_executor() -> anyhow::Result<ExecutorTemplate> {
 pub(crate) async fn with_framework(
     name: &str,
     user: String,
+    executor_flags: &[String],
 ) -> anyhow::Result<(Embedded, FrameworkConfig)> {
-    let executor = own_executor()?;
+    let executor = own_executor(executor_flags)?;
     let cluster = Embedded::start(&executor).await?;
     let framework = FrameworkConfig {
         connection: ConnectionConfig::new(vec![cluster.master()]),

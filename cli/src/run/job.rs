@@ -22,7 +22,7 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
         Some(lines) => Items::Lines(lines.into()),
         None => Items::Array { count: args.count.map_or(1, NonZeroU64::get) },
     };
-    let name = name(&args.command[0]);
+    let name = name(args.program());
     let spec = JobSpec {
         need: Need {
             cpus: Millis(args.cpus),
@@ -47,6 +47,8 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
             // What is to be fetched must not be gone before.
             keep: args.output.is_some().then_some(true),
         },
+        container: args.container.container(),
+        pull: args.container.pull(),
         ..JobSpec::new(name, command(args), items)
     };
     Job { spec, output: args.output.clone() }
@@ -66,6 +68,16 @@ fn command(args: &RunArgs) -> CommandInfo {
     if args.shell {
         let value = Some(args.command.join(" "));
         return CommandInfo { shell: Some(true), value, environment, ..CommandInfo::default() };
+    }
+    if args.container.docker.is_some() {
+        // In a container the arguments follow the program, whose name is not among them.
+        return CommandInfo {
+            shell: Some(false),
+            value: args.command.first().cloned(),
+            arguments: args.command.iter().skip(1).cloned().collect(),
+            environment,
+            ..CommandInfo::default()
+        };
     }
     CommandInfo {
         shell: Some(false),

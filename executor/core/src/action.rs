@@ -103,6 +103,8 @@ pub struct Template {
     pub container: Option<Box<ContainerInfo>>,
     /// Resources of each run.
     pub bounds: Bounds,
+    /// Whether the one run is all of the Mesos task: what is told of its start is passed on.
+    pub whole: bool,
     /// What the `TaskSpec` says besides.
     pub options: Options,
 }
@@ -116,6 +118,7 @@ impl Template {
             role: None,
             container: None,
             bounds: Bounds::default(),
+            whole: true,
             options: Options::default(),
         }
     }

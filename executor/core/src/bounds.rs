@@ -15,6 +15,8 @@ pub struct Bounds {
     pub cpus: Option<Millis>,
     /// Memory that it was given, in MiB.
     pub mem: Option<Millis>,
+    /// Graphics processors that it was given.
+    pub gpus: Option<Millis>,
     /// Most processor cores that it may use, if the task says so.
     pub cpus_limit: Option<Limit>,
     /// Most memory that it may use in MiB, if the task says so.
@@ -45,6 +47,7 @@ impl Bounds {
         Self {
             cpus: given("cpus"),
             mem: given("mem"),
+            gpus: given("gpus"),
             cpus_limit: limit("cpus"),
             mem_limit: limit("mem"),
         }

@@ -5,6 +5,8 @@ use marmoset_proto::mesos::v1::{
     environment::{Variable, variable},
 };
 
+use crate::action::RuntimeKind;
+
 /// URIs of one command.
 pub const URIS_MAX: usize = 256;
 
@@ -47,15 +49,23 @@ pub enum CommandError {
 }
 
 /// Checks everything that needs no look at the machine.
-pub(crate) fn check(command: &CommandInfo) -> Result<(), CommandError> {
+///
+/// An image may have a program of its own: in a container only a shell needs a `value`, and
+/// `arguments` need not begin with a name.
+pub(crate) fn check(command: &CommandInfo, runtime: RuntimeKind) -> Result<(), CommandError> {
     let shell = command.shell();
+    let image = match runtime {
+        RuntimeKind::Process => false,
+        RuntimeKind::Docker | RuntimeKind::Warm => true,
+    };
     match command.value.as_deref() {
+        None if image && !shell => {}
         None => return Err(CommandError::NoValue { shell }),
         Some("") => return Err(CommandError::NoValue { shell }),
         Some(value) if value.contains('\0') => return Err(CommandError::Nul("value")),
         Some(_) => {}
     }
-    if !shell && command.arguments.is_empty() {
+    if !image && !shell && command.arguments.is_empty() {
         return Err(CommandError::NoArguments);
     }
     if command.arguments.iter().any(|argument| argument.contains('\0')) {

@@ -37,9 +37,15 @@ pub enum Input {
     Wake,
 }
 
-/// What a runtime tells about one run: `Started`, then `Exited` or `Lost`; or `Refused` alone.
+/// What a runtime tells about one run: `Waiting` any number of times; then `Started` and `Exited` or
+/// `Lost`; or `Refused` alone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunEvent {
+    /// It is not started yet, for a reason that people want to know.
+    Waiting {
+        /// What it waits for: TASK_STARTING says so.
+        message: String,
+    },
     /// Its process runs.
     Started {
         /// When it was started.

@@ -114,6 +114,8 @@ impl Outcome {
 /// What a report of a runtime means.
 #[derive(Debug)]
 pub(crate) enum Change {
+    /// It waits for something that takes long.
+    Waiting(String),
     /// The process runs.
     Started(Option<Box<StartDetails>>),
     /// It ended, and is forgotten here.
@@ -317,6 +319,10 @@ impl Runs {
     ) -> Option<(Owner, Change)> {
         let run = self.runs.get_mut(&id)?;
         match event {
+            RunEvent::Waiting { message } => {
+                let Phase::Starting { kill: None } = &run.phase else { return None };
+                Some((run.owner.clone(), Change::Waiting(message)))
+            }
             RunEvent::Started { at, details } => {
                 let Phase::Starting { kill } = &run.phase else { return None };
                 match run.start {

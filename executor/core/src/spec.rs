@@ -249,6 +249,7 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
     }
     let ports = ports(&task.resources)?;
     let width = spec.batch.as_ref().map_or(1, Batch::width);
+    let whole = spec.batch.is_none();
     let options = Options {
         nice: spec.nice(),
         umask: spec.umask,
@@ -263,6 +264,7 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
             role: role(&task.resources),
             container: task.container.clone().map(Box::new),
             bounds: Bounds::of(task, width),
+            whole,
             options,
         })
     };
@@ -272,7 +274,8 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
         (Some(command), None) => {
             let field =
                 if task.command.is_some() { "TaskInfo.command" } else { "TaskSpec.command" };
-            command::check(&command).map_err(|problem| SpecError::Command { field, problem })?;
+            command::check(&command, runtime)
+                .map_err(|problem| SpecError::Command { field, problem })?;
             if spec.item.as_ref().is_some_and(|item| item.line().contains('\0')) {
                 return Err(SpecError::Line(spec.item.map_or(0, |item| item.index)));
             }
@@ -287,7 +290,7 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
             Err(SpecError::CheckOfBatch("health_check"))
         }
         (None, Some(_)) if task.check.is_some() => Err(SpecError::CheckOfBatch("check")),
-        (None, Some(batch)) => read_batch(batch, template, ports).map(Work::Batch),
+        (None, Some(batch)) => read_batch(batch, runtime, template, ports).map(Work::Batch),
     }
 }
 
@@ -330,11 +333,12 @@ fn is_only_rlimits(container: &ContainerInfo) -> bool {
 
 fn read_batch(
     batch: Batch,
+    runtime: RuntimeKind,
     template: impl FnOnce(CommandInfo) -> Arc<Template>,
     ports: Vec<u16>,
 ) -> Result<BatchSpec, SpecError> {
     let (width, each) = (batch.width(), batch.ports());
-    command::check(&batch.command)
+    command::check(&batch.command, runtime)
         .map_err(|problem| SpecError::Command { field: "batch.command", problem })?;
     if width == 0 {
         return Err(SpecError::NoWidth);

@@ -36,7 +36,7 @@ impl Folders {
     /// Something happened to a run.
     pub(crate) fn observe(&mut self, now: Instant, run: RunId, event: &RunEvent) {
         let (is_good, folder_removed) = match event {
-            RunEvent::Started { .. } => return,
+            RunEvent::Waiting { .. } | RunEvent::Started { .. } => return,
             RunEvent::Refused { .. } | RunEvent::Lost { .. } => (false, false),
             RunEvent::Exited { wait_status, remark, .. } => {
                 let folder_removed = remark.as_ref().is_some_and(|remark| remark.folder_removed);

@@ -6,7 +6,7 @@
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use marmoset_proto::{
-    marmoset::v1::Output,
+    marmoset::v1::{Output, Pull},
     mesos::v1::{CheckInfo, CommandInfo, ContainerInfo, HealthCheck, Labels},
     resources::{Millis, Need},
 };
@@ -48,6 +48,8 @@ pub struct JobSpec {
     pub container: Option<ContainerInfo>,
     /// Where output goes, as far as it is not left to the executor.
     pub output: Output,
+    /// When the container's image is pulled.
+    pub pull: Pull,
     /// Labels of the Mesos tasks.
     pub labels: Option<Labels>,
 }
@@ -71,6 +73,7 @@ impl JobSpec {
             health_check: None,
             check: None,
             container: None,
+            pull: Pull::IfNotPresent,
             output: Output::default(),
             labels: None,
         }
@@ -174,7 +177,9 @@ impl JobSpec {
         if self.name.is_empty() || self.name.len() > MAX_NAME || self.name.contains(bad) {
             return Err(JobError::Name { name: self.name.clone() });
         }
-        if self.command.value.as_deref().unwrap_or_default().is_empty() {
+        // An image may have a program of its own.
+        let own_program = self.container.is_some() && !self.command.shell();
+        if !own_program && self.command.value.as_deref().unwrap_or_default().is_empty() {
             return Err(JobError::NoCommand);
         }
         if self.need == Need::default() {

@@ -102,7 +102,7 @@ pub(super) async fn run(
         ..JobSpec::new("true", command, Items::Array { count: count.get() })
     };
     let (cluster, mut framework) =
-        embedded::with_framework("marmoset bench", run::own_user()?).await?;
+        embedded::with_framework("marmoset bench", run::own_user()?, &[]).await?;
     framework.core.executor = program.template(flags);
     let (events, mut news) = mpsc::channel(EVENTS);
     let running = marmoset_scheduler::run(framework, Job::from(spec), events, interrupts.token());

@@ -223,7 +223,12 @@ fn attempt_command(
     if !command.uris.is_empty() {
         return Err(CheckError::Uris { of, part });
     }
-    command::check(command).map_err(|problem| CheckError::Command { of, part, problem })?;
+    let shell = command.shell();
+    // What an image runs by itself is no check.
+    let value = command.value.as_ref().ok_or(CommandError::NoValue { shell });
+    value
+        .and_then(|_| command::check(command, template.runtime))
+        .map_err(|problem| CheckError::Command { of, part, problem })?;
     let variables = |command: &CommandInfo| {
         command.environment.clone().map(|environment| environment.variables).unwrap_or_default()
     };

@@ -173,10 +173,14 @@ impl Core {
                 RunEvent::Refused { message: clipped(message), reason, at }
             }
             RunEvent::Lost { message, at } => RunEvent::Lost { message: clipped(message), at },
+            RunEvent::Waiting { message } => RunEvent::Waiting { message: clipped(message) },
             other @ (RunEvent::Started { .. } | RunEvent::Exited { .. }) => other,
         };
         match self.runs.handle(now, run, event, &mut self.actions) {
             None => {}
+            Some((owner, Change::Waiting(message))) => {
+                self.handle_waiting(now, &owner.task, message);
+            }
             Some((owner, Change::Started(details))) => {
                 self.handle_started(now, &owner.task, details.map(|details| *details));
             }
@@ -190,6 +194,13 @@ impl Core {
         for (owner, outcome) in self.runs.lose_all(now, &clipped(reason)) {
             self.handle_ended(now, &owner, outcome);
         }
+    }
+
+    fn handle_waiting(&mut self, now: Now, id: &TaskId, message: String) {
+        let Some(task) = self.tasks.get(id) else { return };
+        let Stage::Active(Progress::Waiting, _) = &task.stage else { return };
+        let content = Content { message: Some(message), ..TaskState::TaskStarting.into() };
+        self.update(now, id, Weight::Light, content);
     }
 
     fn handle_started(&mut self, now: Now, id: &TaskId, details: Option<StartDetails>) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use marmoset_proto::{
     item,
-    marmoset::v1::{Batch, IndexRange, Item, Output, TaskSpec},
+    marmoset::v1::{Batch, IndexRange, Item, Output, Pull, TaskSpec},
     mesos::v1::{KillPolicy, TaskId, TaskInfo, scheduler::call},
 };
 use prost::Message;
@@ -179,6 +179,7 @@ fn payload(spec: &JobSpec, book: &Book, items: &Indices, width: u64) -> TaskSpec
         attempt: Some(book.attempt(index)).filter(|attempt| *attempt > 0),
     };
     let runtime = spec.runtime.clone();
+    let pull = Some(spec.pull.into()).filter(|_| spec.pull != Pull::IfNotPresent);
     let output = Some(spec.output.clone()).filter(|output| *output != Output::default());
     if items.len() == 1 {
         return TaskSpec {
@@ -186,6 +187,7 @@ fn payload(spec: &JobSpec, book: &Book, items: &Indices, width: u64) -> TaskSpec
             command: Some(spec.command.clone()),
             item: items.iter().next().map(whole),
             output,
+            pull,
             ..TaskSpec::default()
         };
     }
@@ -215,5 +217,5 @@ fn payload(spec: &JobSpec, book: &Book, items: &Indices, width: u64) -> TaskSpec
             }
         }
     }
-    TaskSpec { runtime, batch: Some(batch), output, ..TaskSpec::default() }
+    TaskSpec { runtime, batch: Some(batch), output, pull, ..TaskSpec::default() }
 }

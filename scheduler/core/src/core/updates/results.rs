@@ -24,6 +24,11 @@ impl Core {
     /// Settles the items that an update tells the results of.
     pub(super) fn apply_report(&mut self, now: Now, status: &TaskStatus) {
         let Some(data) = status.data.as_ref().filter(|data| !data.is_empty()) else { return };
+        // A container that has started is described there, as the Docker executor of Mesos does it,
+        // in a JSON array. No report begins like one.
+        if data.starts_with(b"[") {
+            return;
+        }
         let report = match Report::decode(data.as_ref()) {
             Ok(report) => report,
             Err(error) => {
