@@ -34,7 +34,7 @@
 //! | the [`Launcher`] or the executor, in any way | the sockets close; guard and workers kill every descendant and end once none is left |
 //! | a worker | the guard kills everything else and ends: [`LauncherEvent::Died`] |
 //! | the guard | each worker gets SIGTERM from the kernel, kills what it started and ends: [`LauncherEvent::Died`] |
-//! | guard and workers at once | the kernel kills the first process of each run (PR_SET_PDEATHSIG); [`Launcher`] kills the sessions they had, and with cgroups everything else. Without, what had left its session by then can survive |
+//! | guard and workers at once | the kernel kills the first process of each run (PR_SET_PDEATHSIG); [`Launcher`] kills the sessions they had, whoever has the mark ([`LauncherConfig::family`]), and with cgroups everything else. Without, what had left its session and wiped its environment can survive |
 //! | executor, guard and workers at once | as before, and nobody is left to do the rest: with cgroups, the next executor in the same one does when it starts; so does an agent that destroys the executor's container |
 //!
 //! The protocol is described in `wire`, in the order of the messages.

@@ -59,6 +59,9 @@ pub struct LauncherConfig {
     /// Name of the environment variable whose value differs for each run. By it a
     /// process is recognised that left the session of its run.
     pub mark: Option<CString>,
+    /// How the variable of `mark` begins, name and `=` included, in every run of this executor
+    /// and of no other. By it processes are recognised whose launcher is gone.
+    pub family: Option<CString>,
     /// Where runs with [limits](Spawn::limits) get cgroups; without, limits are ignored.
     pub cgroups: Option<cgroup::Place>,
 }
@@ -66,7 +69,7 @@ pub struct LauncherConfig {
 impl LauncherConfig {
     /// Describes a launcher with as many workers as pay.
     pub fn new(program: PathBuf, arguments: Vec<OsString>) -> Self {
-        Self { program, arguments, workers: None, mark: None, cgroups: None }
+        Self { program, arguments, workers: None, mark: None, family: None, cgroups: None }
     }
 
     /// How many workers there will be.
@@ -170,6 +173,7 @@ pub fn start(config: LauncherConfig) -> io::Result<(Launcher, mpsc::Receiver<Lau
         guard,
         shared: Arc::clone(&shared),
         tree,
+        family: config.family,
         links: link_tasks,
         events,
         closing: closing.clone(),

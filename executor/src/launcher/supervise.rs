@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    ffi::CString,
     io,
     os::fd::{AsRawFd, OwnedFd},
     process::Child,
@@ -48,6 +49,7 @@ pub(super) struct Supervision {
     pub(super) guard: Child,
     pub(super) shared: Arc<Shared>,
     pub(super) tree: Option<Tree>,
+    pub(super) family: Option<CString>,
     pub(super) links: TaskTracker,
     pub(super) events: mpsc::Sender<LauncherEvent>,
     pub(super) closing: CancellationToken,
@@ -66,7 +68,7 @@ enum Ending {
 
 /// Watches a launcher until none of its processes is left.
 pub(super) async fn supervise(supervision: Supervision) {
-    let Supervision { control, guard, shared, tree, links, events, closing } = supervision;
+    let Supervision { control, guard, shared, tree, family, links, events, closing } = supervision;
     let ending = watch(&control, &shared, &events, &closing).await;
     let _connected = shutdown(control.as_raw_fd(), Shutdown::Both);
     for link in &shared.links {
@@ -88,7 +90,10 @@ pub(super) async fn supervise(supervision: Supervision) {
     let Some(reason) = reason else { return };
     let sessions = shared.sessions();
     for _ in 0..SWEEP_ROUNDS {
-        if sessions.is_empty() || !processes::kill_sessions(&sessions) {
+        let in_session = !sessions.is_empty() && processes::kill_sessions(&sessions);
+        let marked =
+            family.as_ref().is_some_and(|family| processes::kill_marked(family.as_bytes()));
+        if !in_session && !marked {
             break;
         }
         sleep(Duration::from_millis(10)).await;

@@ -92,10 +92,14 @@ impl ProcessRuntime {
     /// # Errors
     /// When our own binary cannot be executed.
     pub(crate) fn start(config: ProcessConfig) -> io::Result<Self> {
+        let cgroups = config.isolation.place().cloned();
+        let templates =
+            Templates::new(config.sandbox, config.inherited, config.output, config.isolation);
         let launcher = LauncherConfig {
             workers: config.workers,
             mark: CString::new(MARK).ok(),
-            cgroups: config.isolation.place().cloned(),
+            family: Some(templates.family()),
+            cgroups,
             ..LauncherConfig::new(config.program, config.arguments)
         };
         let (started, events) = launcher::start(launcher.clone())?;
@@ -103,12 +107,7 @@ impl ProcessRuntime {
             config: launcher,
             launcher: started,
             events,
-            templates: Templates::new(
-                config.sandbox,
-                config.inherited,
-                config.output,
-                config.isolation,
-            ),
+            templates,
             spawns: Vec::new(),
             signals: Vec::new(),
             refused: Vec::new(),

@@ -86,6 +86,11 @@ impl Templates {
         Self { sandbox, inherited, output, isolation, mark, programs, prepared }
     }
 
+    /// How [`MARK`] begins in the environment of all runs of this executor.
+    pub(super) fn family(&self) -> CString {
+        c_string(format!("{MARK}={}.", self.mark).into_bytes())
+    }
+
     /// Makes the request for one run.
     pub(super) fn request(&mut self, spawn: &Spawn) -> Result<launcher::Spawn, Unusable> {
         self.assemble(spawn, spawn.item.as_ref())

@@ -86,6 +86,15 @@ impl Agent {
         Self::start_command(command, variables, gate, |_| {})
     }
 
+    /// Starts the executor by another program, which is given the executor's path at the end of its arguments.
+    pub(crate) fn start_by(program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(env!("CARGO_BIN_EXE_marmoset-executor"));
+        let agent = Self::start_command(command, &[], None, |_| {});
+        agent.subscription();
+        agent
+    }
+
     fn start_command(
         mut command: Command,
         variables: &[(&str, &str)],

@@ -4,6 +4,7 @@
 
 mod agent;
 mod checks;
+mod deaths;
 mod isolation;
 mod output;
 mod process;

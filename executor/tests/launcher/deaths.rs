@@ -106,6 +106,25 @@ async fn when_guard_and_workers_are_killed_at_once_no_session_survives() {
 }
 
 #[tokio::test]
+async fn when_guard_and_workers_are_killed_at_once_no_member_of_the_family_survives() {
+    let family = format!("FAMILY={}.", std::process::id());
+    let config = LauncherConfig { family: Some(crate::support::text(&family)), ..config(2) };
+    let mut rig = Rig::with_workers(1);
+    (rig.launcher, rig.events) = launcher::start(config).unwrap();
+    let mut spawn = rig.script("(setsid sh -c 'echo $$ > daemon; exec sleep 1000' &); sleep 1000");
+    spawn.env.push(crate::support::text(&format!("{family}7")));
+    let run = rig.spawn(spawn);
+    rig.pid(run).await;
+    let daemon = crate::support::written_pid(&rig.path("daemon")).await;
+    let mut victims = vec![rig.launcher.pid()];
+    victims.extend(workers(&rig.launcher));
+    let victims = victims.iter().map(ToString::to_string);
+    assert!(Command::new("kill").arg("-KILL").args(victims).status().unwrap().success());
+    rig.death().await;
+    assert!(!lives(daemon));
+}
+
+#[tokio::test]
 async fn signals_that_terminals_and_service_managers_send_do_not_end_it() {
     let mut rig = Rig::new();
     let mut victims = vec![rig.launcher.pid()];
