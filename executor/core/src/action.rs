@@ -144,20 +144,17 @@ pub enum RuntimeKind {
     Process,
     /// A container of its own.
     Docker,
-    /// A process in a container that is kept.
-    Warm,
 }
 
 impl RuntimeKind {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Process, Self::Docker, Self::Warm];
+    pub const ALL: [Self; 2] = [Self::Process, Self::Docker];
 
     /// The name in `TaskSpec.runtime`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Process => "process",
             Self::Docker => "docker",
-            Self::Warm => "warm",
         }
     }
 

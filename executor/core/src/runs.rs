@@ -164,7 +164,7 @@ impl StartKind {
     fn of(template: &Template) -> Self {
         match template.runtime {
             RuntimeKind::Process if template.command.uris.is_empty() => Self::Quick,
-            RuntimeKind::Process | RuntimeKind::Docker | RuntimeKind::Warm => Self::Slow,
+            RuntimeKind::Process | RuntimeKind::Docker => Self::Slow,
         }
     }
 }
@@ -194,7 +194,7 @@ enum Escalation {
 impl Run {
     fn is_at_launcher(&self) -> bool {
         match (self.runtime, &self.phase) {
-            (RuntimeKind::Docker | RuntimeKind::Warm, _) | (_, Phase::Queued(_)) => false,
+            (RuntimeKind::Docker, _) | (_, Phase::Queued(_)) => false,
             (RuntimeKind::Process, Phase::Starting { .. }) => self.start == StartKind::Quick,
             (RuntimeKind::Process, Phase::Running { .. } | Phase::Killing { .. }) => true,
         }

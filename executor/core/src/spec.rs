@@ -312,8 +312,8 @@ fn runtime(
         RuntimeKind::Process if container.is_some_and(|container| !is_only_rlimits(container)) => {
             Err(SpecError::Container(kind.name()))
         }
-        RuntimeKind::Docker | RuntimeKind::Warm if !image => Err(SpecError::NoImage(kind.name())),
-        RuntimeKind::Process | RuntimeKind::Docker | RuntimeKind::Warm => Ok(kind),
+        RuntimeKind::Docker if !image => Err(SpecError::NoImage(kind.name())),
+        RuntimeKind::Process | RuntimeKind::Docker => Ok(kind),
     }
 }
 

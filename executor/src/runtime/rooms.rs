@@ -42,7 +42,7 @@ impl Rooms {
 impl Runtime for Rooms {
     fn spawn(&mut self, spawn: Spawn) {
         match spawn.template.runtime {
-            RuntimeKind::Process | RuntimeKind::Warm => self.processes.spawn(spawn),
+            RuntimeKind::Process => self.processes.spawn(spawn),
             RuntimeKind::Docker => {
                 let run = spawn.run;
                 match self.docker() {

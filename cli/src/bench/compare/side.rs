@@ -42,8 +42,6 @@ pub(super) enum Place {
     Process,
     /// In a container of their own each.
     Docker,
-    /// In a container that stays.
-    Warm,
 }
 
 /// One of those that are compared.
@@ -100,20 +98,13 @@ pub(super) const GROUP: Side = Side {
     place: Place::Process,
 };
 /// Those in containers.
-pub(super) const IN_CONTAINERS: [Side; 3] = [
+pub(super) const IN_CONTAINERS: [Side; 2] = [
     Side {
         id: "docker-batches",
         name: "resident executor, Docker, batches",
         given: "a container for each command, many commands in each Mesos task",
         way: Way::Batches,
         place: Place::Docker,
-    },
-    Side {
-        id: "warm-batches",
-        name: "resident executor, warm container, batches",
-        given: "one container that stays, many commands in each Mesos task",
-        way: Way::Batches,
-        place: Place::Warm,
     },
     Side {
         id: "docker-command",
@@ -240,7 +231,6 @@ async fn resident(
         runtime: match side.place {
             Place::Process => None,
             Place::Docker => Some("docker".to_owned()),
-            Place::Warm => Some("warm".to_owned()),
         },
         container: container(side.place, work),
         ..JobSpec::new("task", work.command.clone(), Items::Array { count })
@@ -302,7 +292,7 @@ async fn builtin(
 fn container(place: Place, work: &Work) -> Option<ContainerInfo> {
     match place {
         Place::Process => None,
-        Place::Docker | Place::Warm => Some(ContainerInfo {
+        Place::Docker => Some(ContainerInfo {
             r#type: container_info::Type::Docker.into(),
             docker: Some(container_info::DockerInfo {
                 image: work.image.clone()?,

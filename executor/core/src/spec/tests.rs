@@ -95,8 +95,8 @@ fn an_image_chooses_the_runtime() {
     assert_eq!(runtime(plain, None), RuntimeKind::Process);
     assert_eq!(runtime(plain, limits), RuntimeKind::Process);
     assert_eq!(runtime(plain, image.clone()), RuntimeKind::Docker);
-    let warm = r#"{"runtime": "warm", "command": {"value": "x"}}"#;
-    assert_eq!(runtime(warm, image), RuntimeKind::Warm);
+    let docker = r#"{"runtime": "docker", "command": {"value": "x"}}"#;
+    assert_eq!(runtime(docker, image), RuntimeKind::Docker);
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn refuses_with_the_field_and_what_to_do() {
         r#type: container_info::Type::Mesos.into(),
         ..ContainerInfo::default()
     });
-    let mut warm = task(r#"{"runtime": "warm", "command": {"value": "x"}}"#);
-    warm.container = Some(ContainerInfo::default());
+    let mut bare = task(r#"{"runtime": "docker", "command": {"value": "x"}}"#);
+    bare.container = Some(ContainerInfo::default());
     let mut limited =
         task(r#"{"batch": {"command": {"value": "x"}, "job": "j", "items": [{"index": 0}]}}"#);
     limited.max_completion_time = Some(DurationInfo { nanoseconds: 1 });
@@ -131,7 +131,7 @@ fn refuses_with_the_field_and_what_to_do() {
         task(r#"{"batch": {"command": {"value": "x"}, "job": "j"}, "item": {"index": 0}}"#),
         task(r#"{"runtime": "jail", "command": {"value": "x"}}"#),
         container,
-        warm,
+        bare,
         task(r#"{"command": {"value": "x"}, "output": {"pack": "../etc/x"}}"#),
         task(r#"{"command": {}}"#),
         task(r#"{"command": {"shell": false}}"#),
