@@ -35,8 +35,11 @@ const TIMED: usize = 200;
 /// How long each of them runs.
 const TASK: &str = "0.02";
 
-/// Between the end of one and the launch of the next: the executor is idle.
-const PAUSE: Duration = Duration::from_millis(25);
+/// Between the end of one and the launch of the next: the executor is idle, and has few updates.
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// After which an executor that has nothing to do holds what it will go on to hold.
+const SETTLED: Duration = Duration::from_secs(4);
 
 /// Mesos tasks that wait.
 pub(super) const QUEUED: usize = 10_000;
@@ -49,7 +52,7 @@ const STRIDE: usize = 500;
 pub(super) struct Idle {
     /// From right before LAUNCH is written until RUNNING is read, in ascending order.
     pub(super) starts: Vec<Duration>,
-    /// After these tasks.
+    /// After these tasks and a pause.
     pub(super) holding: Holding,
     /// How many processes that is.
     pub(super) processes: usize,
@@ -83,6 +86,7 @@ pub(super) fn idle(program: &Program) -> anyhow::Result<Idle> {
         starts.extend(told.map(|told| told.saturating_duration_since(launched)));
     }
     starts.sort_unstable();
+    thread::sleep(SETTLED);
     let family = Family::of(agent.executor())?;
     Ok(Idle { starts, holding: family.holding()?, processes: family.len() })
 }
