@@ -32,6 +32,10 @@ pub(crate) const CPU_DELAY: Duration = Duration::from_millis(100);
 /// Free cgroups that are kept.
 const FREE_MAX: usize = 256;
 
+/// A cgroup is not used again if more than this part of its limit is taken by what earlier
+/// runs have left: pages of files on a tmpfs stay counted as long as the files are there.
+const LEFT_PART: u64 = 8;
+
 /// How a process that is being created comes into its cgroup.
 #[derive(Debug)]
 pub(crate) enum Door {
@@ -240,7 +244,7 @@ impl Pool {
     pub(crate) fn give_back(&mut self, group: Group) -> Option<Group> {
         match members(&self.folder(&group)) {
             Ok(pids) if !pids.is_empty() => Some(group),
-            Ok(_) if self.free_count < FREE_MAX => {
+            Ok(_) if self.free_count < FREE_MAX && !self.is_burdened(&group) => {
                 self.free_count += 1;
                 self.free.entry(group.limits).or_default().push(group);
                 None
@@ -250,6 +254,16 @@ impl Pool {
                 None
             }
         }
+    }
+
+    /// Whether what earlier runs have left takes much of the limit.
+    fn is_burdened(&self, group: &Group) -> bool {
+        let file = match &self.branch.place {
+            Place::V1 { .. } => "memory.usage_in_bytes",
+            Place::V2(_) => "memory.current",
+        };
+        let left = || number(&self.folder(group).join(file)).unwrap_or(0);
+        group.limits.memory.is_some_and(|limit| left() > limit / LEFT_PART)
     }
 
     /// Removes all of this worker's, in which nothing may be left, and the tree if nobody else

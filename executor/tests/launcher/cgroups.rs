@@ -139,6 +139,26 @@ async fn a_run_that_takes_too_much_memory_is_killed_and_told() {
 }
 
 #[tokio::test]
+async fn what_earlier_runs_have_left_in_memory_is_no_burden_of_later_ones() {
+    let Some(ground) = Ground::find("tmpfs") else { return };
+    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("skipped: tmpfs: `/dev/shm` cannot be written");
+        return;
+    };
+    let mut rig = ground.rig(1);
+    for number in 0..12 {
+        let file = folder.path().join(number.to_string());
+        let spawn = rig.script(&format!("head -c 8000000 /dev/zero > {}", file.display()));
+        assert_eq!(rig.run(limited(spawn, 32 * MIB)).await, End::code(0), "file {number}");
+    }
+    // Three times the limit is there, and still no run was without memory.
+    let spawn = rig.script(&eats(10));
+    assert_eq!(rig.run(limited(spawn, 32 * MIB)).await, End::code(0));
+    rig.launcher.close().await;
+    ground.deserted().await;
+}
+
+#[tokio::test]
 async fn runs_share_no_cgroup_and_use_them_again() {
     let Some(ground) = Ground::find("used_again") else { return };
     let mut rig = ground.rig(1);
