@@ -141,7 +141,7 @@ impl<R: Runtime> Dispatcher<R> {
                 }
             }
             Occurrence::Runtime(RuntimeEvent::Lost { reason }) => {
-                self.folders.lose_all(now.instant);
+                self.folders.lose_all(now.instant, |run| self.core.is_at_launcher(run));
                 self.core.handle(now, Input::LauncherDied(reason));
             }
             Occurrence::Runtime(RuntimeEvent::Broken { reason }) => return Some(reason),

@@ -11,11 +11,14 @@
 //!                        │
 //!                        ▼  one after the other, as they are listed
 //!                      place ─▶ archive ─▶ folder ─▶ staging ─▶ the task's folder
+//!
+//!   set: the same, once, and a copy of what is in staging for each of many tasks
 //! ```
 //!
 //! Until everything is there nothing shows in the task's folder, and a fetch that fails or is
 //! cancelled leaves nothing. Files are given to the task's user, and files of the agent are read
-//! with that user's permissions. All file access is on tokio's threads for blocking work.
+//! with that user's permissions. All file access is on tokio's threads for blocking work. Names,
+//! passwords and queries of URLs are in no text and no log.
 //!
 //! | | Mesos' fetcher | here |
 //! | --- | --- | --- |
@@ -28,6 +31,7 @@
 mod archive;
 mod cache;
 mod config;
+mod copy;
 mod cursor;
 mod error;
 mod folder;
@@ -35,13 +39,15 @@ mod http;
 mod local;
 mod place;
 mod placing;
+mod set;
 mod staging;
 mod uri;
 
 use std::{path::Path, sync::Arc};
 
 use futures_util::future::try_join_all;
-use marmoset_proto::mesos::v1::{TaskId, command_info::Uri};
+use marmoset_executor_core::URIS_MAX;
+use marmoset_proto::mesos::v1::command_info::Uri;
 use nix::unistd::{Gid, Uid};
 use reqwest::Url;
 use tokio::sync::Semaphore;
@@ -56,17 +62,11 @@ use self::{
     staging::Staging,
     uri::{Item, Source},
 };
-pub use self::{
-    config::{FetchConfig, Proxy},
-    error::FetchError,
-};
-
-/// URIs of one task; each costs a descriptor while it is fetched.
-const MAX_URIS: usize = 256;
+pub(crate) use self::{config::FetchConfig, error::FetchError, set::FileSet};
 
 /// Fetches for all tasks of an executor. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
-pub struct Fetcher(Arc<Shared>);
+pub(crate) struct Fetcher(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -80,19 +80,27 @@ struct Shared {
 
 /// Whom fetched files are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// The user.
-    pub uid: Uid,
+    pub(crate) uid: Uid,
     /// The user's group; supplementary groups do not count when files are read.
-    pub gid: Gid,
+    pub(crate) gid: Gid,
+}
+
+impl Owner {
+    /// Reads `UID` or `UID:GID`; the group of a user alone has the same number.
+    pub(crate) fn by_number(text: &str) -> Option<Self> {
+        let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+        Some(Self { uid: uid.parse::<u32>().ok()?.into(), gid: gid.parse::<u32>().ok()?.into() })
+    }
 }
 
 impl Fetcher {
     /// Makes a fetcher; touches neither disk nor network before there is something to fetch.
-    pub fn new(config: FetchConfig) -> Self {
-        let web = Web::new(config.concurrency);
+    pub(crate) fn new(config: FetchConfig) -> Self {
+        let web = Web::new(config.downloads);
         let cache = Arc::new(Cache::new(config.cache_bytes, config.cache_files));
-        let placing = Semaphore::new(config.concurrency.max(1));
+        let placing = Semaphore::new(config.placing.max(1));
         Self(Arc::new(Shared { config, web, cache, placing, tracker: TaskTracker::new() }))
     }
 
@@ -104,10 +112,9 @@ impl Fetcher {
     /// task's folder at the very end, a few renames, is always carried through.
     ///
     /// # Errors
-    /// The text is meant for the task's last update; see [`FetchError::is_cancelled`].
-    pub async fn fetch(
+    /// The text is meant for the task's last update.
+    pub(crate) async fn fetch(
         &self,
-        task: &TaskId,
         uris: &[Uri],
         target: &Path,
         owner: Option<Owner>,
@@ -117,11 +124,16 @@ impl Fetcher {
             return Ok(());
         }
         let fetched = self.0.fetch(uris, target, owner, cancel).await;
-        fetched.map_err(|reason| FetchError { task: task.clone(), reason })
+        fetched.map_err(|reason| FetchError(Arc::new(reason)))
+    }
+
+    /// Describes the files that each of many tasks gets.
+    pub(crate) fn set(&self, uris: &[Uri], owner: Option<Owner>) -> FileSet {
+        FileSet::new(Arc::clone(&self.0), uris.to_vec(), owner)
     }
 
     /// Waits until nothing is left to be removed. To be called once no fetch is waited for.
-    pub async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         self.0.tracker.close();
         self.0.tracker.wait().await;
     }
@@ -135,24 +147,13 @@ impl Shared {
         owner: Option<Owner>,
         cancel: &CancellationToken,
     ) -> Result<(), Reason> {
-        if uris.len() > MAX_URIS {
-            return Err(Reason::TooMany { count: uris.len(), limit: MAX_URIS });
-        }
-        let items = uris.iter().map(Item::read).collect::<Result<Vec<_>, _>>();
-        let items = items.map_err(|(uri, problem)| Reason::Uri { uri, problem: problem.into() })?;
-        let work_dir = &self.config.work_dir;
-        let staging = Staging::open(work_dir, owner, &self.tracker)
-            .await
-            .map_err(|source| Reason::Folder { path: work_dir.clone(), source })?;
-        // Threads cannot be dropped: they are told.
-        let stop = CancellationToken::new();
-        let told = stop.clone().drop_guard();
+        let items = read(uris)?;
+        let staging = self.stage(owner).await?;
         let filled = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Reason::Cancelled),
-            filled = self.fill(&items, &staging, stop) => filled,
+            filled = self.fill(&items, &staging) => filled,
         };
-        drop(told);
         if let Err(reason) = filled {
             staging.discard().await;
             return Err(reason);
@@ -165,15 +166,21 @@ impl Shared {
         Ok(())
     }
 
+    async fn stage(&self, owner: Option<Owner>) -> Result<Staging, Reason> {
+        let work_dir = &self.config.work_dir;
+        let staging = Staging::open(work_dir, owner, &self.tracker).await;
+        staging.map_err(|source| Reason::Folder { path: work_dir.clone(), source })
+    }
+
     /// Brings everything, and puts it where it belongs.
-    async fn fill(
-        self: &Arc<Self>,
-        items: &[Item],
-        staging: &Staging,
-        stop: CancellationToken,
-    ) -> Result<(), Reason> {
+    async fn fill(self: &Arc<Self>, items: &[Item], staging: &Staging) -> Result<(), Reason> {
         let failed = |item: &Item, problem| Reason::Uri { uri: item.shown.clone(), problem };
+        // Threads cannot be dropped: they are told.
+        let stop = CancellationToken::new();
+        let _told = stop.clone().drop_guard();
+        let few = Semaphore::new(self.config.downloads_each.max(1));
         let coming = items.iter().enumerate().map(async |(index, item)| {
+            let _slot = few.acquire().await.expect("the semaphore is never closed");
             let brought = self.bring(index, item, staging).await;
             brought.map_err(|problem| failed(item, problem))
         });
@@ -224,6 +231,14 @@ impl Shared {
         let (file, bytes) = self.web.download(&self.config, &url, file, &self.tracker).await?;
         Ok(Kept { file, bytes })
     }
+}
+
+fn read(uris: &[Uri]) -> Result<Vec<Item>, Reason> {
+    if uris.len() > URIS_MAX {
+        return Err(Reason::TooMany { count: uris.len(), limit: URIS_MAX });
+    }
+    let items = uris.iter().map(Item::read).collect::<Result<Vec<_>, _>>();
+    items.map_err(|(uri, problem)| Reason::Uri { uri, problem: problem.into() })
 }
 
 fn no_room(source: std::io::Error) -> Problem {

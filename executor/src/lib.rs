@@ -19,7 +19,7 @@ pub mod cgroup;
 mod clock;
 mod dispatcher;
 mod environment;
-pub mod fetch;
+mod fetch;
 pub mod floor;
 mod isolation;
 pub mod launcher;

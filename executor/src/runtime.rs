@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 mod docker;
+mod files;
 mod path;
 mod process;
 mod rlimits;

@@ -22,6 +22,7 @@ use crate::{
     clock::now,
     dispatcher::{Dispatcher, End},
     environment::Environment,
+    fetch::{FetchConfig, Fetcher},
     isolation::Isolation,
     launcher,
     output::{Folders, OutputDefaults},
@@ -33,6 +34,10 @@ use crate::{
 
 /// The hidden first argument of the launcher processes.
 const LAUNCHER: &str = "launcher";
+/// Folder in the sandbox for files that are being fetched.
+const FETCHES: &str = ".fetch";
+/// Threads for files that are fetched; none while there is nothing to fetch.
+const BLOCKING_THREADS: usize = 16;
 /// The command line or the environment cannot be used (sysexits.h, `EX_USAGE`).
 const USAGE: u8 = 64;
 
@@ -92,6 +97,7 @@ fn serve(
 ) -> anyhow::Result<End> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
@@ -113,6 +119,7 @@ fn serve(
             .context("cannot start a thread")?;
         let docker = docker(&arguments, &environment, reexec)?;
         tokio::spawn(of_predecessors(docker.clone()));
+        let fetcher = Fetcher::new(FetchConfig::new(environment.sandbox.join(FETCHES)));
         let core = core(&arguments, &environment);
         let client = Client::new(ClientConfig {
             encoding: arguments.encoding,
@@ -131,7 +138,7 @@ fn serve(
         );
         let lanes = arguments.update_connections.get();
         let agent = Agent::new(client, environment.endpoint, environment.path, lanes);
-        let rooms = Rooms::new(processes, docker);
+        let rooms = Rooms::new(processes, docker, fetcher);
         let dispatcher =
             Dispatcher::new(core, agent, rooms, folders).context("cannot handle signals")?;
         Ok(dispatcher.run().await)

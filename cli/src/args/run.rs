@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use marmoset_proto::marmoset::v1::output::Target;
+use marmoset_proto::{marmoset::v1::output::Target, mesos::v1::command_info::Uri};
 
 use super::{ContainerArgs, ExecutorArgs, values};
 
@@ -102,6 +102,12 @@ pub(crate) struct RunArgs {
     /// A variable of the tasks' environment; may be given several times
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = values::variable, allow_hyphen_values = true)]
     pub(crate) env: Vec<(String, String)>,
+
+    /// A file that is put into each task's folder before it starts: a URL, or an absolute path on the
+    /// agents. Archives are unpacked. Words behind it: `,executable`, `,noextract`, `,cache` for all
+    /// tasks of an agent, `,output=NAME`; may be given several times
+    #[arg(long = "uri", value_name = "URI[,WORD]...", value_parser = values::uri)]
+    pub(crate) uris: Vec<Uri>,
 
     /// Run COMMAND and its arguments, joined by spaces, with `/bin/sh -c`
     #[arg(long)]
@@ -252,7 +258,11 @@ impl RunArgs {
         let words = self.command.iter().map(|word| ("COMMAND", word));
         let variables =
             self.env.iter().flat_map(|(name, value)| [("--env", name), ("--env", value)]);
-        match words.chain(variables).find(|(_, text)| text.contains('\0')) {
+        let uris = self
+            .uris
+            .iter()
+            .flat_map(|uri| uri.output_file.iter().chain([&uri.value]).map(|text| ("--uri", text)));
+        match words.chain(variables).chain(uris).find(|(_, text)| text.contains('\0')) {
             Some((what, _)) => Err(format!("`{what}` contains a NUL byte: take it out")),
             None => Ok(()),
         }

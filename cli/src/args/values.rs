@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use marmoset_proto::{marmoset::v1::output::Target, output, size};
+use marmoset_proto::{marmoset::v1::output::Target, mesos::v1::command_info::Uri, output, size};
 
 use super::Batch;
 
@@ -103,6 +103,41 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
         Some(("", _)) => Err("has no name in front of the `=`".to_owned()),
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
     }
+}
+
+/// A file for the tasks' folders: its URI, and words behind commas.
+pub(super) fn uri(text: &str) -> Result<Uri, String> {
+    // A URL may hold commas: words are taken from the end as long as they are words.
+    let mut uri = Uri::default();
+    let mut rest = text;
+    while let Some((before, word)) = rest.rsplit_once(',') {
+        match word {
+            "executable" => uri.executable = Some(true),
+            "extract" => uri.extract = Some(true),
+            "noextract" => uri.extract = Some(false),
+            "cache" => uri.cache = Some(true),
+            _ => match word.strip_prefix("output=") {
+                Some("") => return Err("has no name behind `output=`".to_owned()),
+                Some(name) => uri.output_file = Some(name.to_owned()),
+                None => break,
+            },
+        }
+        rest = before;
+    }
+    if uri.executable() && uri.extract == Some(true) {
+        return Err("has both `executable` and `extract`, which exclude each other".to_owned());
+    }
+    let absolute = rest.starts_with('/')
+        || ["http://", "https://", "file://"].iter().any(|scheme| rest.starts_with(scheme));
+    if !absolute {
+        return Err(format!(
+            "`{rest}` is neither a URL (`http://`, `https://`, `file://`) nor an absolute path on \
+             the agents; behind it `,executable`, `,extract`, `,noextract`, `,cache` and \
+             `,output=NAME` are known"
+        ));
+    }
+    uri.value = rest.to_owned();
+    Ok(uri)
 }
 
 /// One or more `host:port`, separated by commas.
@@ -218,6 +253,38 @@ mod tests {
         assert_eq!(batch("auto"), Ok(Batch::Auto));
         assert!(batch("0").unwrap_err().contains("at least 1"));
         assert!(batch("many").unwrap_err().contains("auto"));
+    }
+
+    #[test]
+    fn uris() {
+        let plain = |value: &str| Uri { value: value.to_owned(), ..Uri::default() };
+        for (text, read) in [
+            ("http://h/a.tgz", plain("http://h/a.tgz")),
+            ("/opt/a,b", plain("/opt/a,b")),
+            ("file:///opt/a,noextract", Uri { extract: Some(false), ..plain("file:///opt/a") }),
+            ("http://h/a?x=1,2,cache", Uri { cache: Some(true), ..plain("http://h/a?x=1,2") }),
+            (
+                "https://h/a,executable,output=d/b,cache",
+                Uri {
+                    executable: Some(true),
+                    output_file: Some("d/b".to_owned()),
+                    cache: Some(true),
+                    ..plain("https://h/a")
+                },
+            ),
+        ] {
+            assert_eq!(uri(text), Ok(read), "{text}");
+        }
+        for (text, reason) in [
+            ("", "neither a URL"),
+            ("a.tgz", "neither a URL"),
+            ("hdfs://a/b", "neither a URL"),
+            ("cache", "neither a URL"),
+            ("/a,output=", "no name"),
+            ("/a,executable,extract", "exclude"),
+        ] {
+            assert!(uri(text).unwrap_err().contains(reason), "{text}: {:?}", uri(text));
+        }
     }
 
     #[test]

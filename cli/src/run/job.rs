@@ -65,9 +65,11 @@ fn command(args: &RunArgs) -> CommandInfo {
         })
         .collect::<Vec<_>>();
     let environment = (!variables.is_empty()).then_some(Environment { variables });
+    let uris = args.uris.clone();
     if args.shell {
         let value = Some(args.command.join(" "));
-        return CommandInfo { shell: Some(true), value, environment, ..CommandInfo::default() };
+        let shell = Some(true);
+        return CommandInfo { shell, value, environment, uris, ..CommandInfo::default() };
     }
     if args.container.docker.is_some() {
         // In a container the arguments follow the program, whose name is not among them.
@@ -80,6 +82,7 @@ fn command(args: &RunArgs) -> CommandInfo {
         };
     }
     CommandInfo {
+        uris,
         shell: Some(false),
         value: Some(args.command[0].clone()),
         arguments: args.command.clone(),

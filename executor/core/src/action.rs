@@ -97,6 +97,8 @@ pub struct Template {
     pub runtime: RuntimeKind,
     /// With placeholders.
     pub command: CommandInfo,
+    /// Whether there is more than one run of it.
+    pub many: bool,
     /// MESOS_ALLOCATION_ROLE.
     pub role: Option<String>,
     /// `TaskInfo.container`: image, network and volumes, or nothing but limits of the process.
@@ -115,6 +117,7 @@ impl Template {
         Self {
             runtime: RuntimeKind::Process,
             command,
+            many: false,
             role: None,
             container: None,
             bounds: Bounds::default(),

@@ -53,7 +53,7 @@ use crate::{
     action::Action,
     checks::{Checks, Known},
     config::Config,
-    ids::GroupId,
+    ids::{GroupId, RunId},
     input::Input,
     ledger::{Ledger, Weight},
     note::Note,
@@ -197,6 +197,11 @@ impl Core {
     /// How many Mesos tasks have not ended.
     pub fn active_tasks(&self) -> usize {
         self.active
+    }
+
+    /// Whether a run ends if the launcher does: it is a process, or about to be one at once.
+    pub fn is_at_launcher(&self, run: RunId) -> bool {
+        self.runs.is_at_launcher(run)
     }
 
     /// How many Mesos tasks are in memory: those that have not ended, and those

@@ -56,6 +56,7 @@ pub use crate::{
     note::Note,
     results::REPORT_BYTES_MAX,
     retention::{Keep, Removal, Retention},
+    runs::{KILLED_BEFORE_START, launcher_died},
     spec::{IdProblem, ProcessError, SpecError},
     time::{Now, WallTime},
 };

@@ -110,9 +110,10 @@ impl Retention {
         queue.push_back(Entry { at: now, number: self.last, task });
     }
 
-    /// Handles the end of all runs.
-    pub fn all_ended(&mut self, now: Instant) {
-        for run in self.in_use.keys().copied().collect::<Vec<_>>() {
+    /// Handles the end of all runs that `ended` names.
+    pub fn all_ended(&mut self, now: Instant, ended: impl Fn(RunId) -> bool) {
+        let runs = self.in_use.keys().copied().filter(|run| ended(*run));
+        for run in runs.collect::<Vec<_>>() {
             self.ended(now, run, false, false);
         }
     }
@@ -281,7 +282,7 @@ mod tests {
     fn runs_that_die_with_their_launcher_have_ended() {
         let mut scene = Scene::new(1);
         scene.start("a");
-        scene.retention.all_ended(scene.now);
+        scene.retention.all_ended(scene.now, |_| true);
         scene.now += HOUR;
         assert_eq!(scene.gone(), ["a"]);
     }

@@ -123,7 +123,12 @@ pub(crate) enum Change {
 }
 
 /// The message of what was killed while it waited.
-pub(crate) const KILLED_BEFORE_START: &str = "Killed before it was started";
+pub const KILLED_BEFORE_START: &str = "Killed before it was started";
+
+/// The message of what the launcher took with it.
+pub fn launcher_died(reason: &str) -> String {
+    format!("the process launcher died, and this task with it: {reason}")
+}
 
 /// All runs that have not ended.
 #[derive(Debug)]
@@ -402,7 +407,7 @@ impl Runs {
                 let run = self.remove(id)?;
                 let (started, cause) = run.phase.facts();
                 let (state, reason_code) = ending(cause, false);
-                let message = format!("the process launcher died, and this task with it: {reason}");
+                let message = launcher_died(reason);
                 let mut outcome = Outcome::without_process(state, message, now.wall);
                 outcome.started = started;
                 outcome.reason = reason_code;
@@ -435,6 +440,11 @@ impl Runs {
     /// When [`Self::wake`] has something to do.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Whether the launcher has a run.
+    pub(crate) fn is_at_launcher(&self, id: RunId) -> bool {
+        self.runs.get(&id).is_some_and(Run::is_at_launcher)
     }
 
     /// How many runs the launcher has.

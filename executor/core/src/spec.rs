@@ -257,10 +257,11 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
         output: spec.output.unwrap_or_default(),
     };
     process::check(&options, task.container.as_ref())?;
-    let template = |command| {
+    let template = |command, many| {
         Arc::new(Template {
             runtime,
             command,
+            many,
             role: role(&task.resources),
             container: task.container.clone().map(Box::new),
             bounds: Bounds::of(task, width),
@@ -279,7 +280,7 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
             if spec.item.as_ref().is_some_and(|item| item.line().contains('\0')) {
                 return Err(SpecError::Line(spec.item.map_or(0, |item| item.index)));
             }
-            let template = template(command);
+            let template = template(command, false);
             let checks = check_spec::read(task, &template)?;
             let limit = task.max_completion_time.map(|limit| limit.to_duration());
             Ok(Work::Single(Single { template, item: spec.item, ports, limit, checks }))
@@ -334,7 +335,7 @@ fn is_only_rlimits(container: &ContainerInfo) -> bool {
 fn read_batch(
     batch: Batch,
     runtime: RuntimeKind,
-    template: impl FnOnce(CommandInfo) -> Arc<Template>,
+    template: impl FnOnce(CommandInfo, bool) -> Arc<Template>,
     ports: Vec<u16>,
 ) -> Result<BatchSpec, SpecError> {
     let (width, each) = (batch.width(), batch.ports());
@@ -364,7 +365,7 @@ fn read_batch(
         return Err(SpecError::Line(index));
     }
     Ok(BatchSpec {
-        template: template(batch.command),
+        template: template(batch.command, pending.len() > 1),
         job: batch.job,
         pending,
         width,

@@ -5,22 +5,21 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use marmoset_proto::mesos::v1::TaskId;
-
 use super::{archive::ArchiveError, place::PlaceError};
 
 /// Why the files of a task are not in its folder.
-#[derive(Debug, thiserror::Error)]
-#[error("Failed to fetch all URIs for task '{task}': {reason}")]
-pub struct FetchError {
-    pub(super) task: TaskId,
-    pub(super) reason: Reason,
-}
+///
+/// The text begins as that of Mesos does, without the name of the task: people look for failures
+/// that are alike.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("Failed to fetch all URIs: {0}")]
+pub(crate) struct FetchError(pub(super) Arc<Reason>);
 
 impl FetchError {
     /// Whether it ended because it was told to.
-    pub fn is_cancelled(&self) -> bool {
-        match &self.reason {
+    #[cfg(test)]
+    pub(super) fn is_cancelled(&self) -> bool {
+        match &*self.0 {
             Reason::Cancelled => true,
             Reason::Uri { problem, .. } => matches!(**problem, Problem::Cancelled),
             Reason::Folder { .. } | Reason::TooMany { .. } => false,

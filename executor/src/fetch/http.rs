@@ -123,6 +123,7 @@ fn client(config: &FetchConfig, tls: rustls::ClientConfig) -> reqwest::Result<Cl
         .user_agent(concat!("marmoset/", env!("CARGO_PKG_VERSION")));
     match config.proxy {
         Proxy::Environment => builder,
+        #[cfg(test)]
         Proxy::Never => builder.no_proxy(),
     }
     .build()

@@ -2,12 +2,7 @@
 //!
 //! Owns what is done with a file that is there: a copy, a move, permissions, unpacking.
 
-use std::{
-    fs::File,
-    io::{self, Read as _, Write as _},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fs::File, path::PathBuf, sync::Arc};
 
 use nix::{
     fcntl::{OFlag, openat},
@@ -17,7 +12,7 @@ use nix::{
 use super::{
     archive::{self, Allowance},
     cache::Kept,
-    cursor::Cursor,
+    copy::{self, CopyError},
     error::Problem,
     folder::Folder,
     local,
@@ -39,8 +34,6 @@ pub(super) enum Brought {
 /// Permissions as Mesos sets them.
 const EXECUTABLE: u32 = 0o755;
 const PLAIN: u32 = 0o644;
-/// Bytes that are copied at a time.
-const BLOCK: usize = 256 << 10;
 
 /// Puts a file, or what is in it, into the image of the task's folder.
 pub(super) fn place(
@@ -96,21 +89,12 @@ fn copy(
     limit: u64,
 ) -> Result<File, Problem> {
     let no_write = |source| Problem::Write { what: item.place.to_string(), source };
-    let mut from = Cursor::new(from);
     let mut file = tree.create(&item.place).map_err(no_write)?;
-    let mut buffer = vec![0; BLOCK];
-    let mut left = limit;
-    loop {
-        if allowance.stop.is_cancelled() {
-            return Err(Problem::Cancelled);
-        }
-        let length = match from.read(&mut buffer) {
-            Ok(0) => return Ok(file),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(Problem::Open { user: None, source }),
-        };
-        left = left.checked_sub(length as u64).ok_or(Problem::TooLarge { limit })?;
-        file.write_all(&buffer[..length]).map_err(no_write)?;
+    match copy::contents(from, &mut file, limit, &allowance.stop) {
+        Ok(()) => Ok(file),
+        Err(CopyError::Read(source)) => Err(Problem::Open { user: None, source }),
+        Err(CopyError::Write(source)) => Err(no_write(source)),
+        Err(CopyError::TooLarge) => Err(Problem::TooLarge { limit }),
+        Err(CopyError::Cancelled) => Err(Problem::Cancelled),
     }
 }

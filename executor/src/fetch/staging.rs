@@ -9,6 +9,7 @@
 //! ```
 
 mod merge;
+mod twin;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -23,7 +24,7 @@ use std::{
 
 use nix::fcntl::AT_FDCWD;
 use tokio::{runtime::Handle, task::JoinError};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Owner,
@@ -56,7 +57,7 @@ impl Staging {
         owner: Option<Owner>,
         tracker: &TaskTracker,
     ) -> io::Result<Self> {
-        let path = work_dir.join(uuid::Uuid::new_v4().simple().to_string());
+        let path = work_dir.join(name());
         // Before the folders are: whatever happens from here on, they are removed.
         let this = Self {
             rooms: Rooms { path: path.into(), owner },
@@ -97,6 +98,22 @@ impl Staging {
         let moved = self.run(move |rooms| merge::into(&rooms.tree(), &target, rooms.owner)).await;
         self.discard().await;
         moved
+    }
+
+    /// Puts a copy of everything into another task's folder, and nothing if that fails.
+    pub(super) async fn copy(&self, target: PathBuf, stop: CancellationToken) -> io::Result<()> {
+        let twin = Rooms { path: self.rooms.path.with_file_name(name()).into(), ..self.rooms() };
+        self.run(move |rooms| {
+            let made = DirBuilder::new()
+                .mode(0o700)
+                .recursive(true)
+                .create(twin.tree())
+                .and_then(|()| twin::fill(&rooms.tree(), &twin.tree(), twin.owner, &stop))
+                .and_then(|()| merge::into(&twin.tree(), &target, twin.owner));
+            twin.remove();
+            made
+        })
+        .await
     }
 
     /// Removes everything.
@@ -183,6 +200,11 @@ impl Rooms {
             }
         }
     }
+}
+
+/// A name that nothing else has.
+fn name() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 fn joined<T>(result: Result<io::Result<T>, JoinError>) -> io::Result<T> {

@@ -4,6 +4,7 @@ mod caching;
 mod endings;
 mod escapes;
 mod server;
+mod sets;
 mod tls;
 mod web;
 
@@ -16,7 +17,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::*;
+use super::{config::Proxy, *};
 
 /// A fetcher, its work folder and the folder of one task.
 struct Site {
@@ -63,7 +64,7 @@ impl Site {
 
     async fn fetch_into(&self, target: &Path, uris: &[Uri]) -> Result<(), FetchError> {
         let cancel = CancellationToken::new();
-        self.fetcher.fetch(&"job.1".into(), uris, target, None, &cancel).await
+        self.fetcher.fetch(uris, target, None, &cancel).await
     }
 
     /// The text of a failure, after which nothing may be left.
@@ -71,7 +72,7 @@ impl Site {
         let text = self.fetch(uris).await.unwrap_err().to_string();
         self.is_clean().await;
         let (start, end) = text.split_once(": ").unwrap();
-        assert_eq!(start, "Failed to fetch all URIs for task 'job.1'");
+        assert_eq!(start, "Failed to fetch all URIs");
         end.to_owned()
     }
 

@@ -46,9 +46,9 @@ impl Folders {
         self.retention.ended(now, run, is_good, folder_removed);
     }
 
-    /// All runs have ended.
-    pub(crate) fn lose_all(&mut self, now: Instant) {
-        self.retention.all_ended(now);
+    /// All runs have ended that the launcher had.
+    pub(crate) fn lose_all(&mut self, now: Instant, lost: impl Fn(RunId) -> bool) {
+        self.retention.all_ended(now, lost);
     }
 
     /// Begins to remove what has to go.

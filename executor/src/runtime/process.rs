@@ -15,16 +15,18 @@ use std::{
 
 use marmoset_executor_core::{
     Answer, Attempt, Probe, ProbeId, Remark, RunEvent, RunId, RuntimeKind, Signal, Spawn, WallTime,
+    launcher_died,
 };
 use marmoset_proto::mesos::v1::{Resource, TaskResourceLimitation, task_status::Reason, value};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Runtime, RuntimeEvent,
-    template::{MARK, Templates},
+    template::{MARK, Templates, Unusable},
 };
 use crate::{
     cgroup::OutOfMemory,
+    fetch::Owner,
     isolation::Isolation,
     launcher::{self, Kept, Launcher, LauncherConfig, LauncherEvent, Report, Scope, Step},
     output::{self, OutputDefaults},
@@ -84,6 +86,8 @@ struct Request {
     program: CString,
     cwd: CString,
     user: Option<u32>,
+    /// Whether its files were fetched: the core does not count it among those of the launcher.
+    fetched: bool,
 }
 
 impl ProcessRuntime {
@@ -120,7 +124,13 @@ impl ProcessRuntime {
 
     fn replace(&mut self, reason: String) -> RuntimeEvent {
         self.deaths += 1;
-        self.starting.clear();
+        let at = WallTime::from(SystemTime::now());
+        for (run, request) in self.starting.drain() {
+            if request.fetched {
+                let message = launcher_died(&reason);
+                self.refused.push((run, RunEvent::Lost { message, at }));
+            }
+        }
         self.spawns.clear();
         self.signals.clear();
         if self.deaths >= DEATHS_MAX {
@@ -141,10 +151,25 @@ impl ProcessRuntime {
         }
     }
 
-    fn take(&mut self, request: launcher::Spawn) {
+    /// The folder of a run that is to be started, and whose it is unless ours.
+    ///
+    /// # Errors
+    /// The text says why the run cannot be started at all.
+    pub(super) fn place(&mut self, spawn: &Spawn) -> Result<(PathBuf, Option<Owner>), String> {
+        let (folder, user) = self.templates.place(spawn).map_err(|error| error.to_string())?;
+        let owner = user.map(|user| Owner { uid: user.uid.into(), gid: user.gid.into() });
+        Ok((folder, owner))
+    }
+
+    fn refuse(&mut self, run: RunId, unusable: &Unusable) {
+        let (message, at) = (unusable.to_string(), WallTime::from(SystemTime::now()));
+        self.refused.push((run, RunEvent::Refused { message, reason: None, at }));
+    }
+
+    fn take(&mut self, request: launcher::Spawn, fetched: bool) {
         let user = request.user.as_ref().map(|user| user.uid);
         let (program, cwd) = (request.program.clone(), request.cwd.clone());
-        self.starting.insert(request.run, Request { program, cwd, user });
+        self.starting.insert(request.run, Request { program, cwd, user, fetched });
         self.spawns.push(request);
     }
 
@@ -208,18 +233,9 @@ impl Runtime for ProcessRuntime {
             self.refused.push((spawn.run, RunEvent::Refused { message, reason: None, at }));
             return;
         }
-        if !spawn.template.command.uris.is_empty() {
-            let message = "the command has `uris`, which are not fetched".to_string();
-            let at = WallTime::from(SystemTime::now());
-            self.refused.push((spawn.run, RunEvent::Refused { message, reason: None, at }));
-            return;
-        }
         match self.templates.request(&spawn) {
-            Ok(request) => self.take(request),
-            Err(unusable) => {
-                let (message, at) = (unusable.to_string(), WallTime::from(SystemTime::now()));
-                self.refused.push((spawn.run, RunEvent::Refused { message, reason: None, at }));
-            }
+            Ok(request) => self.take(request, !spawn.template.command.uris.is_empty()),
+            Err(unusable) => self.refuse(spawn.run, &unusable),
         }
     }
 
@@ -241,7 +257,7 @@ impl Runtime for ProcessRuntime {
             Attempt::Command(template) => {
                 let run = RunId(probe.id.0 | PROBE);
                 match self.templates.probe(run, &probe.spawn, template) {
-                    Ok(request) => self.take(request),
+                    Ok(request) => self.take(request, false),
                     Err(unusable) => {
                         let reason = unusable.to_string();
                         self.answers.push((probe.id, Answer::Nothing { reason }));
@@ -334,7 +350,7 @@ fn remark(kept: &Kept, out_of_memory: Option<OutOfMemory>) -> Option<Box<Remark>
 /// What people read about a process that did not start.
 fn failure(step: Step, errno: i32, request: Option<&Request>) -> String {
     let error = io::Error::from_raw_os_error(errno);
-    let Some(Request { program, cwd, user }) = request else {
+    let Some(Request { program, cwd, user, .. }) = request else {
         return format!("cannot {step}: {error}");
     };
     let (program, cwd) = (program.to_string_lossy(), cwd.to_string_lossy());
@@ -392,6 +408,7 @@ mod tests {
             program: c"/bin/tool".to_owned(),
             cwd: c"/s/tasks/t".to_owned(),
             user: Some(7),
+            fetched: false,
         };
         for (step, errno, text) in [
             (

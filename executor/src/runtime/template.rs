@@ -9,7 +9,7 @@ use std::{
     ffi::{CStr, CString, OsStr, OsString},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use super::{
@@ -63,7 +63,8 @@ pub(super) struct Templates {
 /// What all runs of a template share.
 #[derive(Debug, Clone)]
 struct Prepared {
-    template: Arc<Template>,
+    /// Which it is. That it is kept here does not keep it.
+    template: Weak<Template>,
     environment: Arc<[CString]>,
     path: OsString,
     user: Option<User>,
@@ -119,8 +120,8 @@ impl Templates {
         item: Option<&Item>,
     ) -> Result<launcher::Spawn, Unusable> {
         let prepared = self.prepare(spawn)?;
-        let command = &prepared.template.command;
-        let folder = self.sandbox.join("tasks").join(&spawn.task);
+        let Template { command, options, .. } = &*spawn.template;
+        let folder = self.folder(spawn);
         let value = expand(command.value(), item);
         let (program, argv) = if command.shell() {
             let argv = [b"sh".to_vec(), b"-c".to_vec(), value.into_bytes()];
@@ -142,12 +143,22 @@ impl Templates {
             stderr: output(prepared.output.stderr, c"stderr"),
             keeping: prepared.output.keeping,
             user: prepared.user,
-            umask: prepared.template.options.umask,
-            nice: prepared.template.options.nice,
+            umask: options.umask,
+            nice: options.nice,
             rlimits: prepared.rlimits,
             limits: prepared.limits,
             ..launcher::Spawn::new(spawn.run, program)
         })
+    }
+
+    /// The folder of a run, and whose it is unless ours.
+    pub(super) fn place(&mut self, spawn: &Spawn) -> Result<(PathBuf, Option<User>), Unusable> {
+        let user = self.prepare(spawn)?.user;
+        Ok((self.folder(spawn), user))
+    }
+
+    fn folder(&self, spawn: &Spawn) -> PathBuf {
+        self.sandbox.join("tasks").join(&spawn.task)
     }
 
     /// Looks every program up anew: one was not where it had been.
@@ -179,7 +190,8 @@ impl Templates {
     }
 
     fn prepare(&mut self, spawn: &Spawn) -> Result<Prepared, Unusable> {
-        let known = self.prepared.iter().find(|p| Arc::ptr_eq(&p.template, &spawn.template));
+        let known =
+            self.prepared.iter().find(|p| p.template.as_ptr() == Arc::as_ptr(&spawn.template));
         if let Some(known) = known {
             return Ok(known.clone());
         }
@@ -214,7 +226,7 @@ impl Templates {
             all.retain(|name, _| !is_port_variable(name));
         }
         Ok(Prepared {
-            template: template.clone(),
+            template: Arc::downgrade(template),
             environment: all.iter().map(|(name, value)| variable(name, value)).collect(),
             path: all.get(OsStr::new("PATH")).cloned().unwrap_or_default(),
             user: user(template)?,

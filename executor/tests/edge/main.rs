@@ -8,6 +8,8 @@ mod deaths;
 mod isolation;
 mod output;
 mod process;
+mod uris;
+mod web;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

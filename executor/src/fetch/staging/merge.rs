@@ -1,6 +1,6 @@
 //! Moves a tree into a folder that may hold something already.
 //!
-//! Files take the place of files, folders are joined; a file never takes the place of a folder,
+//! A folder that is not there is the tree itself, which takes one rename. Otherwise files take the place of files, folders are joined; a file never takes the place of a folder,
 //! nor a folder that of a file. All is checked before anything is moved. The folder may belong to
 //! a user whose other tasks run: no symbolic link in it is followed.
 
@@ -12,17 +12,20 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, renameat},
-    sys::stat::{SFlag, fstatat},
+    fcntl::{AT_FDCWD, AtFlags, RenameFlags, renameat, renameat2},
+    sys::stat::{Mode, SFlag, fchmod, fstatat},
 };
 
 use crate::fetch::{
     Owner,
-    folder::{give, open_folder},
+    folder::{FOLDER_MODE, give, open_folder},
 };
 
 /// Moves what is in `from`, where nobody else gets, into `to`, on one file system.
 pub(super) fn into(from: &Path, to: &Path, owner: Option<Owner>) -> io::Result<()> {
+    if become_target(from, to, owner)? {
+        return Ok(());
+    }
     let (target, made) = open_or_make(to, owner)?;
     let walked = walk(from, target.as_fd(), Pass::Check)
         .and_then(|()| walk(from, target.as_fd(), Pass::Move));
@@ -31,6 +34,26 @@ pub(super) fn into(from: &Path, to: &Path, owner: Option<Owner>) -> io::Result<(
         let _ = fs::remove_dir(to);
     }
     walked
+}
+
+/// Makes the tree the folder, unless there is one, or the file system cannot tell in one step.
+fn become_target(from: &Path, to: &Path, owner: Option<Owner>) -> io::Result<bool> {
+    let tree = open_folder(AT_FDCWD, from)?;
+    give(&tree, owner)?;
+    fchmod(&tree, Mode::from_bits_truncate(FOLDER_MODE))?;
+    let rename = || renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
+    let renamed = match (rename(), to.parent()) {
+        (Err(Errno::ENOENT), Some(above)) => {
+            fs::create_dir_all(above)?;
+            rename()
+        }
+        (renamed, _) => renamed,
+    };
+    match renamed {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST | Errno::EINVAL | Errno::ENOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn open_or_make(path: &Path, owner: Option<Owner>) -> io::Result<(OwnedFd, bool)> {

@@ -111,7 +111,7 @@ async fn a_user_gets_what_that_user_may_read() {
     let fetch = async |name: &str, uri: Uri| {
         let cancel = CancellationToken::new();
         let target = site.path(name);
-        site.fetcher.fetch(&"t".into(), &[uri], &target, Some(owner), &cancel).await
+        site.fetcher.fetch(&[uri], &target, Some(owner), &cancel).await
     };
     let set = |path: &str, user: Option<u32>, group: Option<u32>, mode: u32| {
         chown(path, user.map(Uid::from_raw), group.map(Gid::from_raw)).unwrap();

@@ -114,14 +114,13 @@ async fn who_leaves_does_not_spoil_it_for_others() {
     let wanted = [cached(format!("{}/a", server.url))];
     let first = CancellationToken::new();
     let (one, two) = (site.path("one"), site.path("two"));
-    let task = "t".into();
     let leave = async {
         server.reached("/a", 1).await;
         first.cancel();
     };
     let (fetched, (), other) = tokio::join!(
         async {
-            let fetched = site.fetcher.fetch(&task, &wanted, &one, None, &first).await;
+            let fetched = site.fetcher.fetch(&wanted, &one, None, &first).await;
             gate.add_permits(1);
             fetched
         },
@@ -141,8 +140,7 @@ async fn who_leaves_does_not_spoil_it_for_others() {
         cancel.cancel();
     };
     let wanted = [cached(format!("{}/b", server.url))];
-    let (fetched, ()) =
-        tokio::join!(site.fetcher.fetch(&task, &wanted, &one, None, &cancel), leave);
+    let (fetched, ()) = tokio::join!(site.fetcher.fetch(&wanted, &one, None, &cancel), leave);
     assert!(fetched.unwrap_err().is_cancelled());
     site.is_clean().await;
 }

@@ -18,8 +18,8 @@ async fn a_cancelled_fetch_leaves_nothing() {
         let site = Site::new();
         let cancel = CancellationToken::new();
         let uris = [uri(format!("{}/b", server.url)), wanted(format!("{}/a", server.url))];
-        let (task, target) = ("t".into(), site.target());
-        let fetch = site.fetcher.fetch(&task, &uris, &target, None, &cancel);
+        let target = site.target();
+        let fetch = site.fetcher.fetch(&uris, &target, None, &cancel);
         let leave = async {
             server.reached("/a", 1).await;
             cancel.cancel();
@@ -27,7 +27,7 @@ async fn a_cancelled_fetch_leaves_nothing() {
         let (fetched, ()) = tokio::join!(fetch, leave);
         let error = fetched.unwrap_err();
         assert!(error.is_cancelled());
-        assert_eq!(error.to_string(), "Failed to fetch all URIs for task 't': it was cancelled");
+        assert_eq!(error.to_string(), "Failed to fetch all URIs: it was cancelled");
         // At once, not only after a while.
         assert_eq!(list(&site.path("work")), [""; 0]);
         site.is_clean().await;
@@ -52,7 +52,7 @@ async fn what_is_cancelled_already_does_not_begin() {
     let cancel = CancellationToken::new();
     cancel.cancel();
     let uris = [uri(site.source("x", "x"))];
-    let fetched = site.fetcher.fetch(&"t".into(), &uris, &site.target(), None, &cancel).await;
+    let fetched = site.fetcher.fetch(&uris, &site.target(), None, &cancel).await;
     assert!(fetched.unwrap_err().is_cancelled());
     site.is_clean().await;
 }

@@ -165,6 +165,14 @@ async fn nobody_there_is_told() {
 
 #[tokio::test]
 async fn downloads_of_one_task_wait_for_slots() {
+    let few: [fn(&mut FetchConfig); 2] =
+        [|config| config.downloads = 2, |config| config.downloads_each = 2];
+    for few in few {
+        downloads_wait(few).await;
+    }
+}
+
+async fn downloads_wait(few: fn(&mut FetchConfig)) {
     let gate = Arc::new(Semaphore::new(0));
     let server = Server::start([
         ("/a", vec![Reply::ok("a").behind(&gate)]),
@@ -172,7 +180,7 @@ async fn downloads_of_one_task_wait_for_slots() {
         ("/c", vec![Reply::ok("c").behind(&gate)]),
     ])
     .await;
-    let site = Site::with(|config| config.concurrency = 2);
+    let site = Site::with(few);
     let uris = ["/a", "/b", "/c"].map(|path| uri(format!("{}{path}", server.url)));
     let open = async {
         for done in 0..3 {
