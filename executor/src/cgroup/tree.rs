@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::MetadataExt as _,
@@ -20,7 +20,7 @@ use std::{
 use super::{Place, members};
 use crate::launcher::kill_process;
 
-/// What trees are called, with an id behind it.
+/// What trees are called, with the hierarchy that has their lock and an id behind it.
 const PREFIX: &str = "marmoset-tree-";
 
 /// How long the end of killed processes is waited for.
@@ -47,7 +47,7 @@ impl Tree {
         sweep(place);
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let name = format!("{PREFIX}{}", uuid::Uuid::new_v4().simple());
+            let name = format!("{}{}", place.prefix(), uuid::Uuid::new_v4().simple());
             match Self::create_named(place, &name) {
                 Ok(tree) => return Ok(tree),
                 // Somebody who swept was quicker than our lock.
@@ -118,6 +118,16 @@ impl Branch {
 }
 
 impl Place {
+    /// How the names of trees begin whose lock is in the same hierarchy as ours would be.
+    fn prefix(&self) -> String {
+        let locked = match self {
+            Self::V1 { memory: Some(_), .. } => "memory",
+            Self::V1 { .. } => "cpu",
+            Self::V2(_) => "unified",
+        };
+        format!("{PREFIX}{locked}-")
+    }
+
     /// The folder `name` in each of its own.
     pub(super) fn join(&self, name: &str) -> Self {
         let join = |folder: &PathBuf| folder.join(name);
@@ -133,18 +143,21 @@ impl Place {
 }
 
 /// Removes every tree that has no owner.
+///
+/// Only those that are locked where we would lock ours: an executor may be in a cgroup of its own
+/// in one hierarchy and share that of others in the next, where their trees have no lock.
 fn sweep(place: &Place) {
-    for folder in place.folders() {
-        let Ok(entries) = fs::read_dir(folder) else { continue };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        for name in names.filter(|name| name.starts_with(PREFIX)) {
-            let stale = place.join(&name);
-            // Without the first folder, which has the lock, nobody is there any more.
-            let lock = stale.folders().first().and_then(|first| File::open(first).ok());
-            if lock.as_ref().is_none_or(|lock| lock.try_lock().is_ok()) {
-                tracing::info!(cgroup = %folder.join(&name).display(), "what another executor left is removed");
-                Branch { place: stale }.remove();
-            }
+    let folders = place.folders();
+    let Some(first) = folders.first() else { return };
+    let Ok(entries) = fs::read_dir(first) else { return };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let prefix = place.prefix();
+    for name in names.filter(|name| name.starts_with(&prefix)) {
+        let Ok(lock) = File::open(first.join(&name)) else { continue };
+        if lock.try_lock().is_ok() {
+            let cgroup = first.join(&name);
+            tracing::info!(cgroup = %cgroup.display(), "what another executor left is removed");
+            Branch { place: place.join(&name) }.remove();
         }
     }
 }
@@ -152,7 +165,9 @@ fn sweep(place: &Place) {
 /// Kills what is in a cgroup and below it, and removes it. Whether it is gone.
 fn clear(folder: &Path) -> bool {
     // Frozen processes do not die.
-    let _thawed = fs::write(folder.join("freezer.state"), "THAWED");
+    if let Ok(mut state) = File::options().write(true).open(folder.join("freezer.state")) {
+        let _thawed = state.write_all(b"THAWED");
+    }
     if let Ok(entries) = fs::read_dir(folder) {
         let below =
             entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
@@ -166,5 +181,39 @@ fn clear(folder: &Path) -> bool {
     match fs::remove_dir(folder) {
         Ok(()) => true,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plain folders stand for hierarchies here: names and locks are all that is looked at.
+    #[test]
+    fn only_trees_whose_lock_would_be_seen_are_swept() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let folder = root.path().join(name);
+            fs::create_dir_all(&folder).unwrap();
+            Some(folder)
+        };
+        let shared = folder("cpu");
+        let place =
+            |memory: Option<PathBuf>| Place::V1 { memory, cpu: shared.clone(), freezer: None };
+        let first = Tree::create(&place(folder("memory/a"))).unwrap();
+        let folders = || first.branch.place.folders().into_iter().all(Path::exists);
+        // Another cgroup for memory, none at all, and the same.
+        let others = [place(folder("memory/b")), place(None), place(folder("memory/a"))];
+        let others = others.map(|place| Tree::create(&place).unwrap());
+        assert!(folders());
+        let left = others.map(|tree| tree.branch.clone());
+        sweep(&place(folder("memory/a")));
+        assert!(folders());
+        let gone = |branch: &Branch| !branch.place.folders().into_iter().any(Path::exists);
+        assert_eq!(left.each_ref().map(gone), [false, false, true]);
+        let branch = first.branch.clone();
+        drop(first);
+        sweep(&place(folder("memory/a")));
+        assert!(gone(&branch));
     }
 }

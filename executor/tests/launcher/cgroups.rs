@@ -317,9 +317,14 @@ async fn when_guard_and_workers_are_killed_at_once_nobody_survives() {
 async fn what_nobody_owns_is_swept_and_what_somebody_owns_is_not() {
     let Some(ground) = Ground::find("swept") else { return };
     let folders = ground.folders.clone();
+    let hierarchy = match &ground.place {
+        Place::V1 { memory: Some(_), .. } => "memory",
+        Place::V1 { memory: None, .. } => "cpu",
+        Place::V2(_) => "unified",
+    };
     let mut strangers = Vec::new();
     for folder in &folders {
-        let group = folder.join("marmoset-tree-0123").join("0.0");
+        let group = folder.join(format!("marmoset-tree-{hierarchy}-0123")).join("0.0");
         fs::create_dir_all(&group).unwrap();
         if strangers.is_empty() {
             let stranger = Command::new("sleep").arg("1000").spawn().unwrap();
