@@ -85,7 +85,7 @@ async fn run(
     let name = format!("marmoset run {}", args.program());
     let (embedded, framework) = if args.master.is_empty() {
         let (embedded, mut framework) =
-            embedded::with_framework(&name, user, &args.container.executor_arguments()).await?;
+            embedded::with_framework(&name, user, &executor_flags(args)).await?;
         framework.core.framework.roles = vec![args.role.clone()];
         (Some(embedded), framework)
     } else {
@@ -195,11 +195,23 @@ fn elsewhere(
                 principal: args.principal.clone(),
                 ..Identity::new(name, user)
             },
-            executor: executor(&args.executor, &args.container.executor_arguments())?,
+            executor: executor(&args.executor, &executor_flags(args))?,
             limits: Limits::default(),
             timing: Timing { patience: Some(PATIENCE), ..Timing::default() },
         },
     })
+}
+
+/// What the executor is started with, as far as the flags for tasks decide it.
+///
+/// An amount of memory that nobody named is a guess for placement: it ends no task.
+fn executor_flags(args: &RunArgs) -> Vec<String> {
+    let mut flags = args.container.executor_arguments();
+    let named = args.executor.executor_arguments.iter().any(|flag| flag.starts_with("--isolation"));
+    if args.mem.is_none() && !named {
+        flags.push("--isolation=none".to_owned());
+    }
+    flags
 }
 
 /// What agents are told to start.
@@ -234,4 +246,28 @@ pub(crate) fn own_user() -> anyhow::Result<String> {
 
 fn warn(screen: &Screen, text: &str) {
     screen.say(format_args!("warning: {text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn only_an_amount_that_was_named_is_a_limit() {
+        let flags =
+            |words: &[&str]| match Cli::try_parse_from([&["marmoset", "run"], words].concat())
+                .unwrap()
+                .command
+            {
+                Command::Run(args) => executor_flags(&args),
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(flags(&["--", "true"]), ["--isolation=none"]);
+        assert!(flags(&["--mem", "64", "--", "true"]).is_empty());
+        let chosen = ["--executor-argument=--isolation=cgroups", "--", "true"];
+        assert!(flags(&[&["--master", "127.0.0.1:5050"], &chosen[..]].concat()).is_empty());
+    }
 }

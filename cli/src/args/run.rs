@@ -70,9 +70,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "CPUS", default_value = "0.1", value_parser = values::thousandths, allow_hyphen_values = true)]
     pub(crate) cpus: u64,
 
-    /// Memory that each task holds while it runs, in megabytes
-    #[arg(long, value_name = "MB", default_value = "16", value_parser = values::thousandths, allow_hyphen_values = true)]
-    pub(crate) mem: u64,
+    /// Memory that each task holds while it runs, in megabytes, and at most gets where the executor
+    /// can limit it; left out, tasks are placed as if they held 16, and not limited
+    #[arg(long, value_name = "MB", value_parser = values::thousandths, allow_hyphen_values = true)]
+    pub(crate) mem: Option<u64>,
 
     /// Ports that each task is given: PORT0, PORT1, ... in its environment
     #[arg(long, value_name = "N", default_value = "0", value_parser = values::amount, allow_hyphen_values = true)]

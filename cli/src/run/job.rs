@@ -13,6 +13,9 @@ use marmoset_scheduler::{BatchSize, Items, Job, JobSpec};
 
 use crate::args::{Batch, RunArgs};
 
+/// What tasks are placed with that say nothing.
+const MEM_DEFAULT: Millis = Millis(16_000);
+
 /// How often a task is tried again that was lost with its executor or agent.
 const LOST_RETRIES: u32 = 5;
 
@@ -26,7 +29,7 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
     let spec = JobSpec {
         need: Need {
             cpus: Millis(args.cpus),
-            mem: Millis(args.mem),
+            mem: args.mem.map_or(MEM_DEFAULT, Millis),
             ports: args.ports.into(),
             ..Need::default()
         },
