@@ -36,7 +36,7 @@ pub(crate) fn perform(args: &UnpackArgs) -> anyhow::Result<Ending> {
     }
     let mut found = false;
     for file in &args.files {
-        each(file, |record| {
+        let torn = each(file, |record| {
             if let Some(task) = &args.task {
                 if record.task_id == task {
                     found = true;
@@ -51,6 +51,7 @@ pub(crate) fn perform(args: &UnpackArgs) -> anyhow::Result<Ending> {
             }
         })
         .with_context(|| format!("`{}`", file.display()))?;
+        tell_torn(file, torn);
     }
     if let Some(task) = args.task.as_ref().filter(|_| !found) {
         bail!("no output of task `{task}` in the packs: it wrote nothing, or to another pack");
@@ -58,8 +59,11 @@ pub(crate) fn perform(args: &UnpackArgs) -> anyhow::Result<Ending> {
     Ok(Ending::Good)
 }
 
-/// Reads a pack from its beginning to its end.
-fn each(path: &Path, mut act: impl FnMut(Record<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Reads a pack from its beginning to its end, and tells how much of that is torn.
+pub(crate) fn each(
+    path: &Path,
+    mut act: impl FnMut(Record<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
     let mut file = File::open(path)?;
     let mut reader = Reader::default();
     let mut piece = vec![0; PIECE];
@@ -74,15 +78,19 @@ fn each(path: &Path, mut act: impl FnMut(Record<'_>) -> anyhow::Result<()>) -> a
             act(record)?;
         }
     }
-    if reader.torn() > 0 {
+    Ok(reader.torn())
+}
+
+/// Says that the end of a pack is missing.
+fn tell_torn(path: &Path, torn: u64) {
+    if torn > 0 {
         output::complain(format_args!(
             "warning: `{}`: the last {} bytes are no whole record: its writer was killed, or \
              writes still",
             path.display(),
-            reader.torn()
+            torn
         ));
     }
-    Ok(())
 }
 
 fn list(record: &Record<'_>, as_json: bool) -> anyhow::Result<()> {

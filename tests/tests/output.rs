@@ -231,6 +231,16 @@ fn task_files(folder: &Path) -> usize {
 }
 
 #[test]
+fn the_last_line_of_a_failure_is_found_in_its_pack() {
+    let scene = Scene::new();
+    let script = "echo out; echo the reason >&2; exit 3";
+    let done = scene.marmoset(["run", "--count", "30", "--pack-output", "--shell", "--", script]);
+    assert_eq!(done.code(), 1, "{}", done.stderr);
+    assert!(done.stdout.contains("the reason"), "{}", done.stdout);
+    assert!(done.stdout.contains(".pack"), "{}", done.stdout);
+}
+
+#[test]
 fn unpack_says_what_it_needs() {
     let scene = Scene::new();
     let file = scene.path().join("no-pack");
