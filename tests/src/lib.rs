@@ -3,6 +3,7 @@
 //! Owns nothing of the product. Called by `tests/tests/*.rs`.
 
 pub mod cluster;
+pub mod docker;
 pub mod processes;
 pub mod programs;
 pub mod scene;

@@ -382,3 +382,6 @@ fn stronger(before: Option<Signal>, signal: Signal) -> Signal {
 fn failure(error: &EngineError) -> String {
     format!("Failed to run docker container: {error}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -427,3 +427,6 @@ fn credentials_of(
         None => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,523 @@
+//! `marmoset run --docker` against a real engine: every container ends, and none is left.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails it")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use e2e::{
+    Done, Running, Scene, TestCluster,
+    docker::{Engine, IMAGE, IMAGE_OF_NOBODY},
+    processes, programs, wait,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+
+const RESOURCES: &str = "cpus:8;mem:8192;ports:[31000-31999]";
+
+/// A scene whose containers can be told from all others.
+struct Dock {
+    engine: Engine,
+    scene: Scene,
+    label: String,
+}
+
+impl Dock {
+    fn new(engine: Engine) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let label = format!("e2e={}-{number}", std::process::id());
+        Self { engine, scene: Scene::new(), label }
+    }
+
+    /// Runs on the embedded cluster.
+    fn run(&self, more: &[&str]) -> Done {
+        self.start(IMAGE, more).wait()
+    }
+
+    fn start(&self, image: &str, more: &[&str]) -> Running {
+        self.scene.start_marmoset([&self.own(image, &[])[..], &texts(more)].concat())
+    }
+
+    fn own(&self, image: &str, before: &[&str]) -> Vec<String> {
+        let label = format!("label={}", self.label);
+        let socket = self.engine.socket();
+        let own = ["run", "--json", "--docker", image, "--docker-socket", socket];
+        let own = texts(&[&own[..], &["--docker-parameter", &label], before].concat());
+        own
+    }
+
+    /// Runs on a cluster, with the executor as it is deployed.
+    fn on(&self, cluster: &TestCluster, more: &[&str]) -> Running {
+        let master = cluster.master();
+        let executor = programs::executor().to_str().unwrap();
+        let cluster = ["--master", &master, "--executor-path", executor];
+        self.scene.start_marmoset([&self.own(IMAGE, &cluster)[..], &texts(more)].concat())
+    }
+
+    /// Waits for the vigil as well.
+    fn assert_deserted(&self) {
+        self.engine.wait_until_deserted(&self.label);
+        self.scene.assert_deserted();
+    }
+
+    /// Executors of this scene, without the processes that they start.
+    fn executor(&self) -> Pid {
+        let executors = || {
+            let mut found = processes::within_running(self.scene.path(), "marmoset-executor");
+            found.retain(|process| {
+                !process.command.contains("launcher") && !process.command.contains("container-")
+            });
+            found
+        };
+        wait::until("an executor", || executors().first().map(|found| Pid::from_raw(found.pid)))
+    }
+}
+
+fn texts(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The only message of tasks that did not finish.
+fn failure(done: &Done) -> (Value, String) {
+    let result = done.json();
+    let failures = result["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 1, "{result}\n{}", done.stderr);
+    (failures[0].clone(), failures[0]["message"].as_str().unwrap().to_owned())
+}
+
+fn assert_all_finished(done: &Done, count: u64) {
+    let tasks = json!({"finished": count, "failed": 0, "killed": 0, "lost": 0});
+    assert_eq!(done.json()["tasks"], tasks, "{}\n{}", done.stdout, done.stderr);
+}
+
+fn printed(folder: &Path, index: usize) -> String {
+    fs::read_to_string(folder.join(format!("{index}.out"))).unwrap_or_default()
+}
+
+#[test]
+fn fifty_containers_print_end_and_are_gone() {
+    let Some(engine) = Engine::of_the_machine("fifty_containers_print_end_and_are_gone") else {
+        return;
+    };
+    let dock = Dock::new(engine);
+    let output = dock.scene.path().join("out");
+    let more = ["--count", "50", "--output", output.to_str().unwrap(), "--", "echo", "hi {#}"];
+    let done = dock.run(&more);
+    assert_all_finished(&done, 50);
+    for index in 0..50 {
+        assert_eq!(printed(&output, index), format!("hi {index}\n"));
+    }
+    dock.assert_deserted();
+}
+
+#[test]
+fn a_container_sees_its_task_and_what_was_asked_for() {
+    let test = "a_container_sees_its_task_and_what_was_asked_for";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let dock = Dock::new(engine);
+    let shared = dock.scene.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("file"), "from the host").unwrap();
+    let output = dock.scene.path().join("out");
+    let volume = format!("{}:/shared:ro", shared.display());
+    let script = "echo $FROM_IMAGE $COLOUR $MESOS_SANDBOX $MARMOSET_INDEX $PORT0; pwd; \
+                  cat /shared/file; echo; touch /shared/no 2>/dev/null && echo writable; \
+                  echo mine > $MESOS_SANDBOX/mine; ls $MESOS_SANDBOX; ls /extra; echo bad >&2; \
+                  id -u; cat /proc/self/limits | grep 'open files'";
+    let more = [
+        "--count",
+        "1",
+        "--ports",
+        "1",
+        "--env",
+        "COLOUR=blue",
+        "--volume",
+        &volume,
+        "--volume",
+        "extra:/extra",
+        "--docker-parameter",
+        "workdir=/proc",
+        "--docker-parameter",
+        "user=7:7",
+        "--docker-parameter",
+        "ulimit=nofile=77",
+        "--output",
+        output.to_str().unwrap(),
+        "--shell",
+        "--",
+        script,
+    ];
+    let cluster = TestCluster::single(&dock.scene, RESOURCES);
+    let done = dock.on(&cluster, &more).wait();
+    assert_all_finished(&done, 1);
+    let text = printed(&output, 0);
+    let lines = text.lines().collect::<Vec<_>>();
+    let words = lines[0].split(' ').collect::<Vec<_>>();
+    assert_eq!(words[..4], ["yes", "blue", "/mnt/mesos/sandbox", "0"], "{text}");
+    let port = words[4].parse::<u16>().unwrap();
+    assert!((31_000..32_000).contains(&port), "{text}");
+    assert_eq!(lines[1..3], ["/proc", "from the host"], "{text}");
+    assert_eq!(lines[3..8], ["extra", "mine", "stderr", "stdout", "7"], "{text}");
+    assert!(lines[8].contains("77"), "{text}");
+    assert_eq!(fs::read_to_string(output.join("0.err")).unwrap(), "bad\n");
+    dock.assert_deserted();
+}
+
+#[test]
+fn an_image_has_a_program_and_a_user_of_its_own() {
+    let test = "an_image_has_a_program_and_a_user_of_its_own";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let dock = Dock::new(engine);
+    let output = dock.scene.path().join("out");
+    let out = output.to_str().unwrap();
+    // CMD of the image.
+    assert_all_finished(&dock.run(&["--output", out]), 1);
+    assert_eq!(printed(&output, 0), "image\n");
+    // ENTRYPOINT of the image with arguments, as a user that owns nothing of ours.
+    let more = ["--output", out, "--", "id", "-u"];
+    assert_all_finished(&dock.start(IMAGE_OF_NOBODY, &more).wait(), 1);
+    assert_eq!(printed(&output, 0), "65534\n");
+    dock.assert_deserted();
+}
+
+#[test]
+fn output_that_nobody_wants_needs_nothing_of_ours_in_the_container() {
+    let test = "output_that_nobody_wants_needs_nothing_of_ours_in_the_container";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let dock = Dock::new(engine);
+    let more = ["--stdout", "null", "--stderr", "null", "--count", "2", "--", "sh", "-c"];
+    let done = dock.run(&[&more[..], &["echo hi; test ! -e /.marmoset || exit 3"]].concat());
+    assert_eq!(done.json()["tasks"]["failed"], 2, "no `test` in the image: {}", done.stdout);
+    let done = dock.run(&[&more[..], &["ls /.marmoset && exit 3 || exit 0"]].concat());
+    assert_all_finished(&done, 2);
+    dock.assert_deserted();
+}
+
+#[test]
+fn failures_are_told_in_the_words_of_mesos_docker_executor() {
+    let test = "failures_are_told_in_the_words_of_mesos_docker_executor";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let dock = Dock::new(engine);
+
+    let (_, text) = failure(&dock.run(&["--", "sh", "-c", "exit 7"]));
+    assert_eq!(text, "Container exited with status 7");
+
+    let (_, text) = failure(&dock.run(&["--", "no-such-program"]));
+    assert_eq!(
+        text,
+        "Container exited with status 127; cannot execute `no-such-program`: No such file or \
+         directory (os error 2)"
+    );
+
+    let absent = "marmoset-e2e/no-such-image:1";
+    let done = dock.start(absent, &["--pull", "never", "--", "true"]).wait();
+    let (_, text) = failure(&done);
+    assert_eq!(
+        text,
+        format!(
+            "Failed to run docker container: image `{absent}` is not there and `pull` is NEVER: \
+             pull it on the agent, or choose another policy"
+        )
+    );
+
+    let unreachable = "127.0.0.1:9/no/such:image";
+    let (_, text) = failure(&dock.start(unreachable, &["--", "true"]).wait());
+    assert!(text.starts_with("Failed to run docker container: "), "{text}");
+    assert!(text.contains("127.0.0.1:9"), "{text}");
+
+    let hog = "yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 200000000 | sort | tail -1";
+    let (group, text) = failure(&dock.run(&[
+        "--mem",
+        "32",
+        "--shell",
+        "--",
+        &format!("exec sh -c '{hog}; exit 9'"),
+    ]));
+    assert!(text.contains("it used up its memory limit of 32 MB"), "{text} {group}");
+
+    let (_, text) = failure(&dock.run(&["--docker-parameter", "name=x", "--", "true"]));
+    assert!(text.contains("the parameter `name` of `docker.parameters` cannot be set"), "{text}");
+    dock.assert_deserted();
+}
+
+#[test]
+fn a_container_stopped_or_removed_by_hand_says_so() {
+    let test = "a_container_stopped_or_removed_by_hand_says_so";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let dock = Dock::new(engine);
+    let running = dock.start(IMAGE, &["--", "sleep", "300"]);
+    let name = dock.engine.wait_for_running(&dock.label, 1).remove(0);
+    assert!(name.starts_with("marmoset-"), "{name}");
+    dock.engine.text(&["stop", "-t", "0", &name]);
+    let (_, text) = failure(&running.wait());
+    assert!(text.starts_with("Container exited with status 137; somebody other"), "{text}");
+
+    let running = dock.start(IMAGE, &["--", "sleep", "300"]);
+    let name = dock.engine.wait_for_running(&dock.label, 1).remove(0);
+    dock.engine.text(&["rm", "-f", &name]);
+    let (_, text) = failure(&running.wait());
+    assert!(text.starts_with("Container exited with status 137"), "{text}");
+    dock.assert_deserted();
+}
+
+#[test]
+fn a_limit_and_an_interrupt_end_containers() {
+    let test = "a_limit_and_an_interrupt_end_containers";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let dock = Dock::new(engine);
+    // The first process of a container ignores a SIGTERM that it does not expect: SIGKILL follows.
+    let done = dock.run(&["--timeout", "1s", "--kill-grace", "1s", "--", "sleep", "300"]);
+    let (group, text) = failure(&done);
+    assert_eq!(text, "Container exited with status 137", "{group}");
+
+    let script = "trap 'exit 5' TERM; while true; do sleep 0.1; done";
+    let running = dock.start(IMAGE, &["--count", "3", "--shell", "--", script]);
+    dock.engine.wait_for_running(&dock.label, 2);
+    running.signal(Signal::SIGINT);
+    let done = running.wait();
+    let tasks = &done.json()["tasks"];
+    assert_eq!(tasks["killed"], 3, "{}", done.stdout);
+    dock.assert_deserted();
+}
+
+#[test]
+fn an_executor_that_is_killed_leaves_no_container() {
+    let test = "an_executor_that_is_killed_leaves_no_container";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    for with_vigil in [true, false] {
+        let dock = Dock::new(engine_again(&engine, test));
+        let cluster = TestCluster::single(&dock.scene, RESOURCES);
+        let marks = dock.scene.path().join("marks");
+        fs::create_dir(&marks).unwrap();
+        let volume = format!("{}:/marks", marks.display());
+        // Long the first time, short the second.
+        let script = "touch /marks/$MARMOSET_TASK_ID; case $MARMOSET_TASK_ID in *.r*) exit 0;; esac; \
+                      exec sleep 300";
+        let more = ["--count", "20", "--cpus", "0.1", "--volume", &volume, "--shell", "--", script];
+        let running = dock.on(&cluster, &more);
+        let before = dock.engine.wait_for_running(&dock.label, 20);
+        let executor = dock.executor();
+        if !with_vigil {
+            for vigil in processes::within_running(dock.scene.path(), "marmoset-executor") {
+                if vigil.command.contains("container-vigil") {
+                    kill(Pid::from_raw(vigil.pid), Signal::SIGKILL).unwrap();
+                }
+            }
+            for vigil in vigils_of(executor) {
+                kill(vigil, Signal::SIGKILL).unwrap();
+            }
+        }
+        kill(executor, Signal::SIGKILL).unwrap();
+        let done = running.wait();
+        // Each has one end, and those that were lost are told apart from those that failed.
+        assert_all_finished(&done, 20);
+        assert_eq!(done.json()["lost_retries"], Value::Null);
+        let ran = fs::read_dir(&marks).unwrap().count();
+        assert_eq!(ran, 40, "each ran once, was lost, and ran once more");
+        dock.engine.wait_until_deserted(&dock.label);
+        let after = dock.engine.containers(&dock.label);
+        assert!(before.iter().all(|name| !after.contains(name)));
+        drop(cluster);
+        dock.assert_deserted();
+    }
+}
+
+/// Processes of an executor that watch over its containers: they are told of no folder of the scene.
+fn vigils_of(executor: Pid) -> Vec<Pid> {
+    let children = format!("/proc/{executor}/task/{executor}/children");
+    let children = fs::read_to_string(children).unwrap_or_default();
+    let is_vigil = |pid: &str| {
+        let line = fs::read(PathBuf::from("/proc").join(pid).join("cmdline")).unwrap_or_default();
+        line.windows(15).any(|part| part == b"container-vigil")
+    };
+    let pids = children.split_whitespace().filter(|pid| is_vigil(pid));
+    pids.map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
+}
+
+fn engine_again(_engine: &Engine, test: &str) -> Engine {
+    Engine::of_the_machine(test).unwrap()
+}
+
+#[test]
+fn sweep_removes_what_the_dead_left_and_nothing_else() {
+    let test = "sweep_removes_what_the_dead_left_and_nothing_else";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let dock = Dock::new(engine);
+    let netns = fs::read_link("/proc/self/ns/net").unwrap();
+    let netns = format!("marmoset.netns={}", netns.display());
+    let create = |labels: &[&str]| {
+        let labels = labels.iter().flat_map(|label| ["--label", label]).collect::<Vec<_>>();
+        let words = [&["create", "--label", &dock.label][..], &labels, &[IMAGE, "true"]].concat();
+        dock.engine.text(&words)
+    };
+    let dead = create(&["marmoset=task", "marmoset.run=dead", &netns]);
+    let elsewhere = create(&["marmoset=task", "marmoset.run=dead", "marmoset.netns=net:[1]"]);
+    let stranger = create(&["marmoset.run=dead", &netns]);
+    let sweep = |more: &[&str]| {
+        let mut command = std::process::Command::new(programs::executor());
+        command.arg("sweep").args(["--label", &dock.label]).args(more);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = sweep(&["--dry-run"]);
+    assert_eq!(said.matches("would be removed").count(), 1, "{said}");
+    assert_eq!(dock.engine.containers(&dock.label).len(), 3);
+    let said = sweep(&[]);
+    assert_eq!(said.matches(": removed").count(), 1, "{said}");
+    assert_eq!(said.matches("another network namespace").count(), 1, "{said}");
+    assert!(!dock.engine.call(&["inspect", &dead]).status.success());
+    for kept in [&elsewhere, &stranger] {
+        dock.engine.text(&["rm", kept]);
+    }
+}
+
+#[test]
+fn the_living_are_not_swept() {
+    let Some(engine) = Engine::of_the_machine("the_living_are_not_swept") else { return };
+    let dock = Dock::new(engine);
+    let running = dock.start(IMAGE, &["--", "sleep", "2"]);
+    dock.engine.wait_for_running(&dock.label, 1);
+    let output = std::process::Command::new(programs::executor()).arg("sweep").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_all_finished(&running.wait(), 1);
+    dock.assert_deserted();
+}
+
+#[test]
+fn a_bridge_publishes_the_ports_of_the_task() {
+    let test = "a_bridge_publishes_the_ports_of_the_task";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let dock = Dock::new(engine);
+    let cluster = TestCluster::single(&dock.scene, RESOURCES);
+    let more = ["--ports", "1", "--network", "bridge", "--publish", "80", "--shell", "--"];
+    let running = dock.on(&cluster, &[&more[..], &["exec nc -l -p 80 -e echo hello"]].concat());
+    let name = dock.engine.wait_for_running(&dock.label, 1).remove(0);
+    let port = dock.engine.text(&["port", &name, "80/tcp"]);
+    let port = port.lines().next().unwrap().rsplit(':').next().unwrap().to_owned();
+    let heard = wait::until("the service", || {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port.parse().unwrap())).ok()?;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut text).ok()?;
+        (!text.is_empty()).then_some(text)
+    });
+    assert_eq!(heard, "hello\n");
+    assert_all_finished(&running.wait(), 1);
+    drop(cluster);
+    dock.assert_deserted();
+}
+
+#[test]
+fn an_engine_that_is_restarted_costs_what_ran_and_nothing_else() {
+    let test = "an_engine_that_is_restarted_costs_what_ran_and_nothing_else";
+    for how in [Signal::SIGTERM, Signal::SIGKILL] {
+        let Some(engine) = Engine::of_its_own(test) else { return };
+        let mut dock = Dock::new(engine);
+        let cluster = TestCluster::single(&dock.scene, RESOURCES);
+        let marks = dock.scene.path().join("marks");
+        fs::create_dir(&marks).unwrap();
+        let volume = format!("{}:/marks", marks.display());
+        let script = "mkdir /marks/$MARMOSET_TASK_ID || exit 99; sleep 3";
+        let more = ["--count", "12", "--cpus", "2", "--volume", &volume, "--shell", "--", script];
+        let running = dock.on(&cluster, &more);
+        dock.engine.wait_for_running(&dock.label, 2);
+        dock.engine.stop(how);
+        dock.engine.start_again();
+        let done = running.wait();
+        let result = done.json();
+        let count = |state: &str| result["tasks"][state].as_u64().unwrap();
+        assert_eq!(count("finished") + count("failed"), 12, "{result}\n{}", done.stderr);
+        assert!(count("finished") >= 4, "those that waited go on: {result}");
+        for group in result["failures"].as_array().unwrap() {
+            let text = group["message"].as_str().unwrap();
+            let known =
+                ["the Docker engine was away when it ended", "Failed to run docker container"];
+            let known = known.iter().any(|part| text.contains(part))
+                || text.starts_with("Container exited with status 1");
+            assert!(known && !text.contains("99"), "{text}");
+        }
+        // Whatever ran once did not run again.
+        assert!(fs::read_dir(&marks).unwrap().count() <= 12);
+        drop(cluster);
+        dock.engine.wait_until_deserted(&dock.label);
+    }
+}
+
+#[test]
+fn an_engine_that_hangs_is_waited_for() {
+    let Some(engine) = Engine::of_its_own("an_engine_that_hangs_is_waited_for") else { return };
+    let dock = Dock::new(engine);
+    let cluster = TestCluster::single(&dock.scene, RESOURCES);
+    let marks = dock.scene.path().join("marks");
+    fs::create_dir(&marks).unwrap();
+    let volume = format!("{}:/marks", marks.display());
+    let script = "mkdir /marks/$MARMOSET_TASK_ID || exit 99; sleep 1";
+    let more = [
+        "--executor-argument=--docker-timeout=2secs",
+        "--count",
+        "10",
+        "--cpus",
+        "2",
+        "--volume",
+        &volume,
+        "--shell",
+        "--",
+        script,
+    ];
+    let running = dock.on(&cluster, &more);
+    dock.engine.wait_for_running(&dock.label, 1);
+    dock.engine.signal(Signal::SIGSTOP);
+    // Longer than any call may take.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    dock.engine.signal(Signal::SIGCONT);
+    let done = running.wait();
+    let result = done.json();
+    let count = |state: &str| result["tasks"][state].as_u64().unwrap();
+    assert_eq!(count("finished") + count("failed"), 10, "{result}\n{}", done.stderr);
+    for group in result["failures"].as_array().unwrap() {
+        let text = group["message"].as_str().unwrap();
+        assert!(text.contains("did not answer") || text.contains("went away"), "{text}");
+    }
+    assert!(count("failed") <= 3, "only what was being started: {result}");
+    drop(cluster);
+    dock.engine.wait_until_deserted(&dock.label);
+}
+
+#[test]
+fn an_engine_that_stays_away_fails_tasks_with_the_reason() {
+    let scene = Scene::new();
+    let cluster = TestCluster::single(&scene, RESOURCES);
+    let master = cluster.master();
+    let executor = programs::executor().to_str().unwrap();
+    let socket = scene.path().join("no.sock");
+    let done = scene.marmoset([
+        "run",
+        "--json",
+        "--docker",
+        IMAGE,
+        "--docker-socket",
+        socket.to_str().unwrap(),
+        "--master",
+        &master,
+        "--executor-path",
+        executor,
+        "--executor-argument=--docker-patience=1secs",
+        "--count",
+        "30",
+        "--",
+        "true",
+    ]);
+    assert_eq!(done.json()["tasks"]["failed"], 30, "{}\n{}", done.stdout, done.stderr);
+    let (_, text) = failure(&done);
+    assert!(text.starts_with("Failed to run docker container: the Docker engine at `"), "{text}");
+    assert!(text.ends_with("; it was waited for 1 s"), "{text}");
+    drop(cluster);
+    scene.assert_deserted();
+}
