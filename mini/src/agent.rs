@@ -18,8 +18,8 @@
 //!                  └───────┘
 //! ```
 //!
-//! Left out on purpose: executor authentication tokens, cgroups (a container in
-//! Docker keeps the limits it was started with), images for the Mesos
+//! Left out on purpose: executor authentication tokens, cgroups but those of
+//! executors in Docker containers, images for the Mesos
 //! containerizer, nested containers (so no default executor), garbage
 //! collection of sandboxes, and a `meta` directory: what an emulated restart of
 //! the agent recovers stays in memory, so nothing survives the real end of the

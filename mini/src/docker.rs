@@ -12,10 +12,12 @@ mod inspect;
 mod options;
 
 pub(crate) use self::{
-    amounts::{limits, resources},
+    amounts::{
+        Amounts, CPU_PERIOD, Limits, cpu_quota, cpu_shares, limits, memory_bytes, resources,
+    },
     call::{CallError, Docker},
     inspect::Inspected,
-    options::{Limits, OptionsError, Run},
+    options::{OptionsError, Run},
 };
 
 /// Where a sandbox lies inside of a container.

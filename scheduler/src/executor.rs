@@ -29,6 +29,10 @@ use marmoset_scheduler_core::ExecutorTemplate;
 /// The program in an image, and the name of a fetched file.
 const PROGRAM: &str = "marmoset-executor";
 
+/// Without it an engine that counts swap allows twice the memory of executor and first tasks, and an
+/// agent that cannot raise the limit past that for later tasks destroys the container.
+const SWAP: (&str, &str) = ("memory-swap", "-1");
+
 /// How an agent comes by the executor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecutorSource {
@@ -116,10 +120,12 @@ impl ExecutorImage {
                     key: key.clone(),
                     value: value.clone(),
                 };
+                // What the caller says comes later, so it counts.
+                let swap = (SWAP.0.to_owned(), SWAP.1.to_owned());
                 let docker = DockerInfo {
                     image: self.name.clone(),
                     network: Some(docker_info::Network::Host.into()),
-                    parameters: parameters.iter().map(parameter).collect(),
+                    parameters: std::iter::once(&swap).chain(parameters).map(parameter).collect(),
                     force_pull_image: force_pull.then_some(true),
                     ..DockerInfo::default()
                 };

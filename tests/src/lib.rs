@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod docker;
+pub mod images;
 pub mod processes;
 pub mod programs;
 pub mod scene;

@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     core::{Action, Container, Core, Input, Refusal, StreamId, Subscription},
     http::AgentService,
-    launch::{self, Ends},
+    launch::{self, Reins},
     view,
 };
 use crate::{
@@ -95,7 +95,7 @@ pub(super) struct Actor {
     link: Option<mpsc::UnboundedReceiver<ToAgent>>,
     streams: BTreeMap<StreamId, EventStream<Event>>,
     next_stream: u64,
-    containers: BTreeMap<Container, Ends>,
+    containers: BTreeMap<Container, Reins>,
     /// Cancelled once nothing is to be kept any more.
     closing: CancellationToken,
     tasks: TaskTracker,
@@ -193,6 +193,7 @@ impl Actor {
             | Input::Master(_)
             | Input::MasterGone
             | Input::ContainerStarted { .. }
+            | Input::ResizeFailed { .. }
             | Input::Stop
             | Input::Start
             | Input::ShutDown
@@ -231,18 +232,24 @@ impl Actor {
                     }
                 }
                 Action::Launch(launch) => {
-                    let ends = Ends { closing: self.closing.clone(), ..Ends::default() };
-                    self.containers.insert(launch.container.clone(), ends.clone());
-                    self.tasks.spawn(launch::run(*launch, ends, self.facts.clone()));
+                    let reins = Reins { closing: self.closing.clone(), ..Reins::default() };
+                    self.containers.insert(launch.container.clone(), reins.clone());
+                    self.tasks.spawn(launch::run(*launch, reins, self.facts.clone()));
                 }
                 Action::Destroy(container) => {
-                    if let Some(ends) = self.containers.get(&container) {
-                        ends.destroy.cancel();
+                    if let Some(reins) = self.containers.get(&container) {
+                        reins.destroy.cancel();
+                    }
+                }
+                Action::Resize(container, amounts) => {
+                    if let Some(reins) = self.containers.get(&container) {
+                        // It is known before it is wanted.
+                        reins.size.send_replace(*amounts);
                     }
                 }
                 Action::Abandon(container) => {
-                    if let Some(ends) = self.containers.remove(&container) {
-                        ends.abandon.cancel();
+                    if let Some(reins) = self.containers.remove(&container) {
+                        reins.abandon.cancel();
                     }
                 }
             }
@@ -381,7 +388,7 @@ impl Actor {
     }
 
     fn destroy_all(&self) {
-        self.containers.values().for_each(|ends| ends.destroy.cancel());
+        self.containers.values().for_each(|reins| reins.destroy.cancel());
     }
 
     async fn wait_for_containers(&mut self, ears: &mut Ears) {

@@ -56,6 +56,7 @@ use super::{
 use crate::{
     clock::Now,
     config::{CommandLine, Containerizer, DockerConfig},
+    docker::Amounts,
     link::{ToAgent, ToMaster},
 };
 
@@ -127,6 +128,13 @@ pub(crate) enum Input {
         /// The containerizer's words for it.
         message: &'static str,
     },
+    /// A container cannot be given what its tasks may use.
+    ResizeFailed {
+        /// Its container.
+        container: Container,
+        /// Why.
+        message: String,
+    },
     /// The agent's process dies (emulated).
     Stop,
     /// The agent's process starts again (emulated).
@@ -154,6 +162,8 @@ pub(crate) enum Action {
     Launch(Box<Launch>),
     /// Kills everything in a container with SIGKILL.
     Destroy(Container),
+    /// Gives a container in Docker what its executor and tasks may use now.
+    Resize(Container, Box<Amounts>),
     /// Forgets a container that a restarted agent does not recover.
     Abandon(Container),
 }
@@ -287,6 +297,9 @@ impl Core {
             }
             Input::ContainerExited { container, status, message } => {
                 self.handle_exited(now, container, status, message);
+            }
+            Input::ResizeFailed { container, message } => {
+                self.handle_resize_failed(&container, &message);
             }
             Input::Stop => self.handle_stop(),
             Input::Start => self.handle_start(now),

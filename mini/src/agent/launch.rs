@@ -23,7 +23,7 @@ mod user;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use marmoset_proto::mesos::v1::{CommandInfo, ContainerInfo, Resource, container_info, image};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::docker::sweep;
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     config::{Containerizer, DockerConfig},
-    docker::Limits,
+    docker::{Amounts, Limits},
     processes::Identity,
 };
 
@@ -96,13 +96,15 @@ const KILLED: i32 = nix::libc::SIGKILL;
 /// What the tasks of an executor are told that ended in a container of the Mesos containerizer.
 pub(crate) const EXECUTOR_TERMINATED: &str = "Executor terminated";
 
-/// How a container's task is called off.
+/// How a container is told what becomes of it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ends {
+pub(crate) struct Reins {
     /// Kill everything in it.
     pub(crate) destroy: CancellationToken,
     /// Leave it as it is: the agent does not know it any more.
     pub(crate) abandon: CancellationToken,
+    /// What it may use; nothing is said before its first task is delivered.
+    pub(crate) size: watch::Sender<Amounts>,
     /// The agent ends, what is left of it is removed. The same for all containers.
     pub(crate) closing: CancellationToken,
 }
@@ -120,7 +122,7 @@ pub(crate) fn containerizer_for(
 }
 
 /// Runs one container to its end, or to its destruction.
-pub(crate) async fn run(launch: Launch, ends: Ends, facts: mpsc::UnboundedSender<Input>) {
+pub(crate) async fn run(launch: Launch, reins: Reins, facts: mpsc::UnboundedSender<Input>) {
     match launch.containerizer {
         None => {
             let enabled: Vec<String> =
@@ -129,8 +131,8 @@ pub(crate) async fn run(launch: Launch, ends: Ends, facts: mpsc::UnboundedSender
             let failed = Input::LaunchFailed { container: launch.container, message };
             let _stopped = facts.send(failed);
         }
-        Some(Containerizer::Mesos) => on_the_host(launch, ends.destroy, facts).await,
-        Some(Containerizer::Docker) => docker::run(launch, ends, facts).await,
+        Some(Containerizer::Mesos) => on_the_host(launch, reins.destroy, facts).await,
+        Some(Containerizer::Docker) => docker::run(launch, reins, facts).await,
     }
 }
 

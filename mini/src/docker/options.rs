@@ -18,14 +18,7 @@ use marmoset_proto::{
     resources::{Millis, ResourceError, Resources},
 };
 
-const MB: u64 = 1 << 20;
-/// Less memory than this is not asked for.
-const LEAST_MEMORY: u64 = 32 * MB;
-const SHARES_PER_CPU: f64 = 1024.0;
-const LEAST_SHARES: u64 = 2;
-/// Microseconds of one processor's time in a scheduling period of 100 ms.
-const QUOTA_PER_CPU: f64 = 100_000.0;
-const LEAST_QUOTA: u64 = 1000;
+use super::amounts::{Limits, cpu_quota, cpu_shares, memory_bytes};
 
 /// A container to be.
 #[derive(Debug)]
@@ -48,15 +41,6 @@ pub(crate) struct Run<'a> {
     pub(crate) limits: Limits,
     /// All of its environment.
     pub(crate) environment: &'a BTreeMap<String, String>,
-}
-
-/// Upper bounds; infinity is one, too.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Limits {
-    /// In processors.
-    pub(crate) cpus: Option<f64>,
-    /// In megabytes.
-    pub(crate) mem: Option<f64>,
 }
 
 /// Why there is no such container.
@@ -123,22 +107,20 @@ impl Run<'_> {
         let Some(cpus) = resources.cpus().map(Millis::to_f64).filter(|cpus| *cpus > 0.0) else {
             return;
         };
-        let shares = whole(cpus * SHARES_PER_CPU).max(LEAST_SHARES);
-        words.extend(["--cpu-shares".to_owned(), shares.to_string()]);
+        words.extend(["--cpu-shares".to_owned(), cpu_shares(cpus).to_string()]);
         if let Some(limit) = self.limits.cpus.filter(|limit| limit.is_finite()) {
-            let quota = whole(limit * QUOTA_PER_CPU).max(LEAST_QUOTA);
-            words.extend(["--cpu-quota".to_owned(), quota.to_string()]);
+            words.extend(["--cpu-quota".to_owned(), cpu_quota(limit).to_string()]);
         }
     }
 
     fn put_memory(&self, words: &mut Vec<String>, resources: &Resources) {
-        let Some(request) = resources.mem().map(|mem| bytes(mem.to_f64())) else { return };
+        let Some(request) = resources.mem().map(|mem| memory_bytes(mem.to_f64())) else { return };
         let Some(limit) = self.limits.mem else {
             words.extend(["--memory".to_owned(), request.to_string()]);
             return;
         };
         words.extend(["--memory-reservation".to_owned(), request.to_string()]);
-        let limit = limit.is_finite().then(|| bytes(limit));
+        let limit = limit.is_finite().then(|| memory_bytes(limit));
         if let Some(limit) = limit {
             words.extend(["--memory".to_owned(), limit.to_string()]);
         }
@@ -268,15 +250,6 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-fn bytes(megabytes: f64) -> u64 {
-    whole(megabytes * MB as f64).max(LEAST_MEMORY)
-}
-
-/// Without its fraction; amounts are never negative, and what is too large is as good as infinite.
-fn whole(amount: f64) -> u64 {
-    amount.max(0.0) as u64
 }
 
 /// Memory of this machine, in bytes.

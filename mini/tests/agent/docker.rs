@@ -390,6 +390,64 @@ async fn orphans_that_are_to_stay_run_on_unsupervised() {
     assert_eq!(state, "true");
 }
 
+/// Where the engine keeps the memory of containers, if it counts swap, too.
+fn swap_group(name: &str, engine: &Engine) -> Option<PathBuf> {
+    let id = engine.text(&["inspect", "--format", "{{.Id}}", name]);
+    let group = Path::new("/sys/fs/cgroup/memory/docker").join(id);
+    group.join("memory.memsw.limit_in_bytes").exists().then_some(group)
+}
+
+#[tokio::test]
+async fn a_container_grows_with_its_tasks_unless_swap_forbids_it() {
+    const TEST: &str = "a_container_grows_with_its_tasks_unless_swap_forbids_it";
+    let Some(engine) = Engine::of_the_machine(TEST) else { return };
+    for unbounded in [true, false] {
+        let mut lone = Lone::start_as(engine.agent()).await;
+        let mut container = docker(IMAGE);
+        if unbounded {
+            let swap = Parameter { key: "memory-swap".to_owned(), value: "-1".to_owned() };
+            container.docker.as_mut().unwrap().parameters.push(swap);
+        }
+        let first = contained(program("/bin/sleep", &["1000"]), container);
+        let executor = first.executor.clone();
+        lone.run(first, true);
+        let name = name_of(&lone).await;
+        engine.running(&name).await;
+        let Some(group) = swap_group(&name, &engine) else {
+            eprintln!("SKIPPED {TEST}: the engine does not count swap in cgroups of version 1");
+            lone.agent.shutdown().await;
+            return;
+        };
+        let mut stream = Stream::open(lone.addr, json!({})).await;
+        assert_eq!(stream.told().await, "SUBSCRIBED");
+        let mut second = TaskInfo { task_id: "b".into(), executor, ..task("b", program("", &[])) };
+        for resource in &mut second.resources {
+            if resource.name == "mem" {
+                resource.scalar.as_mut().unwrap().value = 192.0;
+            }
+        }
+        lone.run(second, false);
+        let limit = || fs::read_to_string(group.join("memory.limit_in_bytes")).unwrap();
+        if unbounded {
+            let grown = async {
+                while limit().trim() != (256_u64 << 20).to_string() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, grown).await.expect("it grows");
+        } else {
+            assert_eq!(lone.exited().await, -1);
+            let told = "TASK_GONE SOURCE_AGENT REASON_CONTAINER_UPDATE_FAILED 'Failed to update \
+                        resources for container: Failed to set 'memory.limit_in_bytes': ";
+            for task in ["a", "b"] {
+                let ended = lone.told().await;
+                assert!(ended.starts_with(&format!("{task} {told}")), "{ended}");
+            }
+        }
+        lone.agent.shutdown().await;
+    }
+}
+
 #[tokio::test]
 async fn an_executor_that_never_subscribes_is_destroyed() {
     let Some(engine) = Engine::of_the_machine("an_executor_that_never_subscribes_is_destroyed")

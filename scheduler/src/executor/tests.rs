@@ -78,7 +78,10 @@ fn the_docker_containerizer_appends_arguments_to_the_entry_point() {
             "docker": {
                 "image": "registry:5000/marmoset-executor:1",
                 "network": "HOST",
-                "parameters": [{"key": "label", "value": "a=b"}],
+                "parameters": [
+                    {"key": "memory-swap", "value": "-1"},
+                    {"key": "label", "value": "a=b"}
+                ],
                 "force_pull_image": true,
                 "privileged": false
             }

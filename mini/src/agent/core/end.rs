@@ -7,8 +7,9 @@ use marmoset_proto::mesos::v1::{
 };
 
 use super::{
-    Action, COMPLETED_FRAMEWORKS, Container, Core, Life, Now, Phase, Timer, subscribe::OfType as _,
-    update::Verdict,
+    Action, COMPLETED_FRAMEWORKS, Container, Core, Life, Now, Phase, Timer,
+    subscribe::OfType as _,
+    update::{Verdict, gone_or_lost},
 };
 use crate::{agent::launch::EXECUTOR_TERMINATED, link::ToMaster};
 
@@ -88,6 +89,25 @@ impl Core {
             state: TaskState::TaskFailed,
             reason: Reason::ExecutorRegistrationTimeout,
             message: format!("Executor did not register within {timeout}"),
+        });
+        self.actions.push_back(Action::Destroy(container.clone()));
+    }
+
+    /// Ends an executor whose container has not the room that its tasks were promised.
+    pub(super) fn handle_resize_failed(&mut self, container: &Container, why: &str) {
+        let Some((framework, _)) = self.containers.get(container) else { return };
+        let Some(framework) = self.frameworks.get(framework) else { return };
+        let state = gone_or_lost(&framework.info);
+        let Some(executor) = self.executor_in(container) else { return };
+        executor.phase = match executor.phase {
+            Phase::Registering => Phase::Terminating(None),
+            Phase::Running(stream) => Phase::Terminating(Some(stream)),
+            Phase::Terminating(_) | Phase::Terminated => return,
+        };
+        executor.verdict = Some(Verdict {
+            state,
+            reason: Reason::ContainerUpdateFailed,
+            message: format!("Failed to update resources for container: {why}"),
         });
         self.actions.push_back(Action::Destroy(container.clone()));
     }

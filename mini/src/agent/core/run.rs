@@ -1,7 +1,7 @@
 //! Tasks and groups from the master: refused, queued or delivered.
 
 use marmoset_proto::mesos::v1::{
-    ExecutorInfo, FrameworkId, FrameworkInfo, TaskGroupInfo, TaskId, TaskInfo,
+    ExecutorId, ExecutorInfo, FrameworkId, FrameworkInfo, TaskGroupInfo, TaskId, TaskInfo,
     executor::{Event, event},
     task_status::Reason,
 };
@@ -17,7 +17,7 @@ use crate::{
         sandbox,
     },
     config::Containerizer,
-    docker,
+    docker::{self, Amounts},
     link::ToMaster,
 };
 
@@ -221,7 +221,7 @@ impl Core {
     pub(super) fn deliver(
         &mut self,
         framework: &FrameworkId,
-        executor_id: &marmoset_proto::mesos::v1::ExecutorId,
+        executor_id: &ExecutorId,
         task: TaskInfo,
     ) {
         let Some(executor) = self.executor(framework, executor_id) else { return };
@@ -232,13 +232,35 @@ impl Core {
             launch: Some(event::Launch { task }),
             ..Event::default()
         };
+        self.resize(framework, executor_id);
         self.send(framework, executor_id, event);
+    }
+
+    /// Lets a container in Docker grow or shrink with the tasks of its executor.
+    pub(super) fn resize(&mut self, framework: &FrameworkId, executor_id: &ExecutorId) {
+        let Some(executor) = self.executor(framework, executor_id) else { return };
+        match (executor.containerizer, executor.kind) {
+            (Some(Containerizer::Docker), Kind::Custom) => {}
+            (Some(Containerizer::Docker), Kind::Command)
+            | (Some(Containerizer::Mesos) | None, Kind::Custom | Kind::Command) => return,
+        }
+        let tasks: Vec<TaskInfo> = executor
+            .queued_tasks()
+            .chain(executor.launched.values().map(|task| &task.info))
+            .cloned()
+            .collect();
+        let amounts = Amounts {
+            resources: docker::resources(&executor.info.resources, &tasks),
+            limits: docker::limits(&executor.info.resources, &tasks),
+        };
+        let container = executor.container.clone();
+        self.actions.push_back(Action::Resize(container, Box::new(amounts)));
     }
 
     pub(super) fn deliver_group(
         &mut self,
         framework: &FrameworkId,
-        executor_id: &marmoset_proto::mesos::v1::ExecutorId,
+        executor_id: &ExecutorId,
         group: TaskGroupInfo,
     ) {
         let Some(executor) = self.executor(framework, executor_id) else { return };
@@ -251,6 +273,7 @@ impl Core {
             launch_group: Some(event::LaunchGroup { task_group: group }),
             ..Event::default()
         };
+        self.resize(framework, executor_id);
         self.send(framework, executor_id, event);
     }
 }

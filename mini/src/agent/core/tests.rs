@@ -203,6 +203,12 @@ impl Bench {
                 assert!(self.containers.contains(&container));
                 "destroy".to_owned()
             }
+            Action::Resize(container, amounts) => {
+                assert!(self.containers.contains(&container));
+                let mem = amounts.resources.iter().filter(|resource| resource.name == "mem");
+                let mem = mem.filter_map(|resource| resource.scalar.as_ref());
+                format!("resize mem={}", mem.fold(0.0, |sum, scalar| sum + scalar.value))
+            }
             Action::Abandon(container) => {
                 assert!(self.containers.contains(&container));
                 "abandon".to_owned()
@@ -756,7 +762,7 @@ fn without_checkpointing_a_restarted_agent_knows_nobody() {
     );
 }
 
-/// With executor `e` in a Docker container and one task, `a`, running; the agent is away.
+/// With executor `e` in a Docker container and one task, `a`, running.
 fn in_docker(checkpoint: bool) -> Bench {
     let mut bench = Bench::new();
     let mut task = task("a");
@@ -771,7 +777,14 @@ fn in_docker(checkpoint: bool) -> Bench {
     bench.update("a", TaskState::TaskRunning).unwrap();
     bench.actions();
     bench.acknowledge_all();
+    bench.actions();
     assert!(bench.core.recovered().is_empty());
+    bench
+}
+
+/// The same after the agent's process went away.
+fn abandoned(checkpoint: bool) -> Bench {
+    let mut bench = in_docker(checkpoint);
     bench.input(Input::Stop);
     assert_eq!(bench.actions(), ["disconnected"]);
     bench
@@ -779,7 +792,7 @@ fn in_docker(checkpoint: bool) -> Bench {
 
 #[test]
 fn an_executor_in_a_docker_container_is_not_recovered() {
-    let mut bench = in_docker(true);
+    let mut bench = abandoned(true);
     bench.input(Input::Start);
     assert_eq!(bench.actions(), ["abandon"]);
     bench.exited(-1);
@@ -799,8 +812,33 @@ fn an_executor_in_a_docker_container_is_not_recovered() {
 }
 
 #[test]
+fn a_docker_container_follows_its_tasks() {
+    let mut bench = in_docker(true);
+    let mem = |amount| vec![marmoset_proto::mesos::v1::Resource::scalar("mem", amount)];
+    let task = TaskInfo { resources: mem(100.0), ..task("b") };
+    let framework = framework(F, true, true);
+    bench.master(ToAgent::RunTask { framework, task, launch_executor: false });
+    assert_eq!(bench.actions(), ["resize mem=100", "1: LAUNCH b"]);
+    bench.update("b", TaskState::TaskFinished).unwrap();
+    let told = ["resize mem=0", "update b FINISHED", "1: ACKNOWLEDGED b #2"];
+    assert_eq!(bench.actions(), told);
+}
+
+#[test]
+fn a_docker_container_that_cannot_grow_is_destroyed() {
+    let mut bench = in_docker(true);
+    let container = bench.container();
+    bench.input(Input::ResizeFailed { container, message: "no room".to_owned() });
+    assert_eq!(bench.actions(), ["destroy"]);
+    bench.exited(-1);
+    let gone = "REASON_CONTAINER_UPDATE_FAILED 'Failed to update resources for container: no room'";
+    let told = ["1: close".to_owned(), "exited e -1".to_owned(), format!("update a GONE {gone}")];
+    assert_eq!(bench.actions(), told);
+}
+
+#[test]
 fn a_docker_container_is_left_to_the_sweep_without_checkpointing_too() {
-    let mut bench = in_docker(false);
+    let mut bench = abandoned(false);
     bench.input(Input::Start);
     assert_eq!(bench.actions(), ["abandon"]);
     bench.wait();

@@ -162,11 +162,15 @@ impl Core {
         let task_id = status.task_id.clone();
         let mut custom = None;
         let mut acknowledged = false;
+        let mut shrinks = None;
         if let Some(owner) = framework.owner(&task_id) {
             add_container_status(&mut status, owner, addr);
             custom = owner.custom_id();
             match owner.stand(&status) {
-                Standing::Accepted => acknowledged = true,
+                Standing::Accepted => {
+                    acknowledged = true;
+                    shrinks = status.state().is_terminal().then(|| owner.id.clone());
+                }
                 Standing::Over => {
                     self.counters.valid_updates += 1;
                     self.acknowledge_to(framework_id, sender, task_id, uuid);
@@ -179,6 +183,9 @@ impl Core {
                     return;
                 }
             }
+        }
+        if let Some(executor) = shrinks {
+            self.resize(framework_id, &executor);
         }
         self.counters.valid_updates += 1;
         self.receive(now, framework_id, custom, status);

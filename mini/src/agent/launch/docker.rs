@@ -13,11 +13,12 @@
 //! ```
 //!
 //! * *docker run*: attached; what the container prints goes to the sandbox's files.
-//! * *Running*: the first process is watched by its pid on the host. It is nobody's
+//! * *Running*: what it may use follows its tasks, see [`cgroups`]. The first process is watched by its pid on the host. It is nobody's
 //!   child here, so how it ended is not known.
 //! * An agent that starts again abandons the container; the sweep has removed it,
 //!   see [`orphans`].
 
+mod cgroups;
 mod container;
 mod orphans;
 
@@ -26,7 +27,7 @@ use std::{io, os::unix::fs::symlink, path::PathBuf};
 use tokio::sync::mpsc;
 
 pub(crate) use self::orphans::sweep;
-use super::{Ends, Launch, LaunchError, prepare, process};
+use super::{Launch, LaunchError, Reins, prepare, process};
 use crate::{
     agent::core::{Container, Input, Kind},
     docker::{CallError, Docker, MAPPED_DIRECTORY, NAME_PREFIX, OptionsError},
@@ -81,13 +82,13 @@ struct Place {
 }
 
 /// Runs one container to its end, or to its destruction, and removes what is left.
-pub(super) async fn run(launch: Launch, ends: Ends, facts: mpsc::UnboundedSender<Input>) {
+pub(super) async fn run(launch: Launch, reins: Reins, facts: mpsc::UnboundedSender<Input>) {
     let place = Place {
         docker: Docker::new(&launch.docker),
         name: format!("{NAME_PREFIX}{}", launch.container.0),
         launch,
     };
-    let identity = match place.provide(&ends).await {
+    let identity = match place.provide(&reins).await {
         Ok(identity) => identity,
         Err(outcome) => {
             place.tell(outcome, &facts);
@@ -95,11 +96,11 @@ pub(super) async fn run(launch: Launch, ends: Ends, facts: mpsc::UnboundedSender
         }
     };
     let outcome = match place.launch.kind {
-        Kind::Custom => place.contain(identity.as_ref(), &ends).await,
-        Kind::Command => place.run_builtin(&ends).await,
+        Kind::Custom => place.contain(identity.as_ref(), &reins, &facts).await,
+        Kind::Command => place.run_builtin(&reins).await,
     };
     if place.tell(outcome, &facts) {
-        place.remove(&ends).await;
+        place.remove(&reins).await;
     }
 }
 
@@ -122,18 +123,18 @@ impl Place {
     }
 
     /// Gets all that the container needs: sandbox, files, image.
-    async fn provide(&self, ends: &Ends) -> Result<Option<Identity>, Outcome> {
+    async fn provide(&self, reins: &Reins) -> Result<Option<Identity>, Outcome> {
         let identity = tokio::select! {
             biased;
-            () = ends.abandon.cancelled() => return Err(Outcome::Abandoned),
-            () = ends.destroy.cancelled() => return Err(Outcome::Ended(KILLED_FETCHING)),
+            () = reins.abandon.cancelled() => return Err(Outcome::Abandoned),
+            () = reins.destroy.cancelled() => return Err(Outcome::Ended(KILLED_FETCHING)),
             prepared = prepare(&self.launch) => prepared,
         };
         let identity = identity.map_err(|error| Outcome::Failed(error.into()))?;
         let pulled = tokio::select! {
             biased;
-            () = ends.abandon.cancelled() => return Err(Outcome::Abandoned),
-            () = ends.destroy.cancelled() => return Err(Outcome::Ended(KILLED_PULLING)),
+            () = reins.abandon.cancelled() => return Err(Outcome::Abandoned),
+            () = reins.destroy.cancelled() => return Err(Outcome::Ended(KILLED_PULLING)),
             pulled = self.pull() => pulled,
         };
         pulled.map_err(Outcome::Failed)?;
@@ -151,7 +152,7 @@ impl Place {
     }
 
     /// Runs the built-in executor on the host; it starts the task's container.
-    async fn run_builtin(&self, ends: &Ends) -> Outcome {
+    async fn run_builtin(&self, reins: &Reins) -> Outcome {
         let sandbox = match self.sandbox_source() {
             Ok(sandbox) => sandbox,
             Err(error) => return Outcome::Failed(error),
@@ -173,8 +174,8 @@ impl Place {
             Err(error) => return Outcome::Failed(error.into()),
             Ok(process::Spawned::NotExecutable(_)) => TERMINATED,
             Ok(process::Spawned::Running(process)) => {
-                let destroyed = ends.destroy.clone();
-                process.end(ends.destroy.clone()).await;
+                let destroyed = reins.destroy.clone();
+                process.end(reins.destroy.clone()).await;
                 if destroyed.is_cancelled() { KILLED } else { TERMINATED }
             }
         };
@@ -197,10 +198,10 @@ impl Place {
         Ok(link)
     }
 
-    /// Removes the container after a while, or when the agent ends.
-    async fn remove(&self, ends: &Ends) {
+    /// Removes the container after a while, or when the agent reins.
+    async fn remove(&self, reins: &Reins) {
         tokio::select! {
-            () = ends.closing.cancelled() => {}
+            () = reins.closing.cancelled() => {}
             () = tokio::time::sleep(self.launch.docker.remove_delay) => {}
         }
         if let Err(error) = self.docker.remove(&self.name).await {
@@ -208,7 +209,7 @@ impl Place {
         }
     }
 
-    /// Ends the container as the agent does; it may not be there, or be over.
+    /// Reins the container as the agent does; it may not be there, or be over.
     async fn stop(&self) {
         let timeout = self.launch.docker.stop_timeout;
         if let Err(error) = self.docker.stop(&self.name, timeout, container::HANGING).await {

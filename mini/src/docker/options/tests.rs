@@ -6,6 +6,8 @@ use marmoset_proto::mesos::v1::{
 
 use super::*;
 
+const MB: u64 = 1 << 20;
+
 fn container(docker: DockerInfo) -> ContainerInfo {
     ContainerInfo {
         r#type: container_info::Type::Docker.into(),

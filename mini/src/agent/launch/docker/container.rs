@@ -5,12 +5,16 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::{
     process::{Child, Command},
+    sync::mpsc,
     time::{sleep, timeout},
 };
 
-use super::{DockerError, KILLED, Outcome, Place, TERMINATED};
+use super::{DockerError, KILLED, Outcome, Place, TERMINATED, cgroups};
 use crate::{
-    agent::launch::{Ends, pidfd, process},
+    agent::{
+        core::Input,
+        launch::{Reins, pidfd, process},
+    },
     docker::{Inspected, MAPPED_DIRECTORY, Run},
     processes::{Identity, in_own_session, signal_tree},
 };
@@ -34,7 +38,12 @@ enum Seen {
 
 impl Place {
     /// Starts the container and stays with it to its end.
-    pub(super) async fn contain(&self, identity: Option<&Identity>, ends: &Ends) -> Outcome {
+    pub(super) async fn contain(
+        &self,
+        identity: Option<&Identity>,
+        reins: &Reins,
+        facts: &mpsc::UnboundedSender<Input>,
+    ) -> Outcome {
         let client = match self.start(identity) {
             Ok(client) => client,
             Err(error) => return Outcome::Failed(error),
@@ -44,8 +53,8 @@ impl Place {
         let pid = loop {
             let seen = tokio::select! {
                 biased;
-                () = ends.abandon.cancelled() => Seen::Abandoned,
-                () = ends.destroy.cancelled() => Seen::Destroyed,
+                () = reins.abandon.cancelled() => Seen::Abandoned,
+                () = reins.destroy.cancelled() => Seen::Destroyed,
                 inspected = self.started() => Seen::Inspected(inspected),
                 status = wait(&mut client), if ended.is_none() => Seen::Ended(status),
             };
@@ -70,7 +79,7 @@ impl Place {
                 }
             }
         };
-        let outcome = self.watch(pid, ends).await;
+        let outcome = self.watch(pid, reins, facts).await;
         match outcome {
             Outcome::Abandoned => {}
             // It copies what the container printed.
@@ -122,21 +131,38 @@ impl Place {
         }
     }
 
-    async fn watch(&self, pid: u32, ends: &Ends) -> Outcome {
+    async fn watch(
+        &self,
+        pid: u32,
+        reins: &Reins,
+        facts: &mpsc::UnboundedSender<Input>,
+    ) -> Outcome {
         let Ok(pidfd) = pidfd::watch(pid) else {
             // There is no such process any more.
             return Outcome::Ended(TERMINATED);
         };
-        tokio::select! {
-            biased;
-            () = ends.abandon.cancelled() => return Outcome::Abandoned,
-            () = ends.destroy.cancelled() => {}
-            ended = pidfd.readable() => {
-                if let Err(error) = &ended {
-                    tracing::warn!(%error, pid, "lost sight of an executor, killing it");
-                }
-                if ended.is_ok() {
-                    return Outcome::Ended(TERMINATED);
+        let mut size = reins.size.subscribe();
+        // What was said before this one listened.
+        size.mark_changed();
+        loop {
+            tokio::select! {
+                biased;
+                () = reins.abandon.cancelled() => return Outcome::Abandoned,
+                () = reins.destroy.cancelled() => break,
+                ended = pidfd.readable() => match ended {
+                    Ok(_) => return Outcome::Ended(TERMINATED),
+                    Err(error) => {
+                        tracing::warn!(%error, pid, "lost sight of an executor, killing it");
+                        break;
+                    }
+                },
+                Ok(()) = size.changed() => {
+                    let amounts = size.borrow_and_update().clone();
+                    if let Err(error) = cgroups::resize(pid, &amounts) {
+                        let container = self.launch.container.clone();
+                        let message = error.to_string();
+                        let _stopped = facts.send(Input::ResizeFailed { container, message });
+                    }
                 }
             }
         }

@@ -1,0 +1,170 @@
+//! The executor as clusters get it: in its own image, and fetched by URI; and the files that deploy it.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    thread,
+};
+
+use e2e::{Done, Scene, TestCluster, cluster, images, programs};
+
+/// Runs a job of shell commands on a cluster, with these flags; outputs are in `out`.
+fn run(scene: &Scene, cluster: &TestCluster, flags: &[&str], script: &str) -> Done {
+    let master = cluster.master();
+    let fixed = ["run", "--master", &master, "--json", "--output", "out", "--mem", "8"];
+    let command = ["--", "/bin/sh", "-c", script];
+    scene.marmoset([&fixed[..], flags, &command].concat())
+}
+
+fn output(scene: &Scene, index: u32) -> String {
+    fs::read_to_string(scene.path().join(format!("out/{index}.out"))).unwrap_or_default()
+}
+
+fn assert_all_finished(done: &Done, count: u64) {
+    let summary = done.json();
+    assert_eq!(summary["tasks"]["finished"], count, "{summary}\n{}", done.stderr);
+    assert_eq!(done.code(), 0);
+}
+
+#[test]
+fn the_executor_in_its_own_image_runs_tasks_and_reaps_what_they_leave() {
+    let test = "the_executor_in_its_own_image_runs_tasks_and_reaps_what_they_leave";
+    let Some(image) = images::executor_with_shell(test) else { return };
+    let scene = Scene::new();
+    let agent = images::with_docker(cluster::agent(&scene, "agent", "cpus:4;mem:4096"));
+    let cluster = TestCluster::start(cluster::master(), vec![agent]);
+    let flags = ["--executor-image", image, "--count", "40"];
+    // The executor is the first process: what a task leaves behind becomes its child.
+    let script = "echo $MESOS_CONTAINER_NAME $MESOS_SANDBOX; (sleep 0.1 &); exit 0";
+    let done = run(&scene, &cluster, &flags, script);
+    assert_all_finished(&done, 40);
+    let first = output(&scene, 0);
+    let (name, sandbox) = first.trim().split_once(' ').expect("a name and a sandbox");
+    assert!(name.starts_with("mesos-"), "{first}");
+    // A task's sandbox is its own folder below that of the executor.
+    assert!(sandbox.starts_with("/mnt/mesos/sandbox"), "{first}");
+    assert!(
+        (0..40).all(|index| output(&scene, index) == first || !output(&scene, index).is_empty())
+    );
+
+    // The next executor has its own container, in which one task looks for the dead of the others.
+    let flags = ["--executor-image", image, "--count", "30", "--max-running", "1", "--batch", "30"];
+    let script = "(sleep 0.01 &); sleep 0.05; grep -l '^State:.Z' /proc/[0-9]*/status | wc -l";
+    let done = run(&scene, &cluster, &flags, script);
+    assert_all_finished(&done, 30);
+    let dead: Vec<u32> =
+        (0..30).map(|index| output(&scene, index).trim().parse().expect("a number")).collect();
+    // One that ends in this moment may not be reaped yet; they must not add up.
+    assert!(dead.iter().all(|count| *count <= 2), "zombies stay: {dead:?}");
+    drop(cluster);
+    assert!(!images::containers("mesos-").contains(&name.to_owned()), "nothing is left");
+    scene.assert_deserted();
+}
+
+#[test]
+fn an_image_that_is_not_there_is_told_with_the_words_of_the_engine() {
+    let test = "an_image_that_is_not_there_is_told_with_the_words_of_the_engine";
+    if images::executor_with_shell(test).is_none() {
+        return;
+    }
+    let scene = Scene::new();
+    let agent = images::with_docker(cluster::agent(&scene, "agent", "cpus:4;mem:4096"));
+    let cluster = TestCluster::start(cluster::master(), vec![agent]);
+    let master = cluster.master();
+    let image = "127.0.0.1:1/no/such:image";
+    let flags = ["run", "--master", &master, "--executor-image", image, "--verbose", "--", "true"];
+    let mut running = scene.start_marmoset(flags);
+    running.wait_for("docker -H unix:///var/run/docker.sock pull 127.0.0.1:1/no/such:image");
+}
+
+#[test]
+fn an_executor_is_fetched_from_a_file_and_over_http() {
+    let scene = Scene::new();
+    let cluster = TestCluster::single(&scene, "cpus:4;mem:4096");
+    let file = format!("file://{}", programs::executor().display());
+    let web = format!("http://{}/files/marmoset-executor?version=1", serve(programs::executor()));
+    for uri in [file, web] {
+        let flags = ["--executor-uri", &uri, "--count", "20"];
+        let done = run(&scene, &cluster, &flags, "echo $0 $MARMOSET_INDEX");
+        assert_all_finished(&done, 20);
+        assert_eq!(output(&scene, 7), "/bin/sh 7\n");
+        fs::remove_dir_all(scene.path().join("out")).unwrap();
+    }
+    drop(cluster);
+    scene.assert_deserted();
+}
+
+/// Serves one file, whatever is asked for, on a loopback port. Ends with the test's process.
+fn serve(file: &'static Path) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(&stream).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let body = fs::read(file).unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            let mut stream = &stream;
+            // A client that went away is no concern of this server.
+            let _gone = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_file_that_cannot_be_fetched_is_told() {
+    let scene = Scene::new();
+    let cluster = TestCluster::single(&scene, "cpus:4;mem:4096");
+    let master = cluster.master();
+    let uri = "file:///no/such/marmoset-executor";
+    let flags = ["run", "--master", &master, "--executor-uri", uri, "--verbose", "--", "true"];
+    let mut running = scene.start_marmoset(flags);
+    running.wait_for("Failed to launch container: Failed to fetch all URIs for container");
+}
+
+#[test]
+fn the_compose_file_is_sound() {
+    let file = programs::tree().join("images/compose.yaml");
+    let candidates = [&["docker", "compose"][..], &["docker-compose"]];
+    let checker = candidates.into_iter().find(|words| {
+        let version = Command::new(words[0]).args(&words[1..]).arg("version").output();
+        version.is_ok_and(|output| output.status.success())
+    });
+    let Some(words) = checker else {
+        eprintln!("SKIPPED the_compose_file_is_sound: no `docker compose` and no docker-compose");
+        return;
+    };
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg("-f").arg(file).arg("config");
+    let output = command.env("MESOS_MASTER_IMAGE", "my/master:1").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for expected in [
+        "my/master:1",
+        "mesos-agent",
+        "/var/run/docker.sock",
+        "--containerizers=docker,mesos",
+        "--executor_registration_timeout=5mins",
+        "--executor-image=marmoset-executor-busybox:0.1.0",
+    ] {
+        assert!(text.contains(expected), "{expected} is missing in\n{text}");
+    }
+}
+
+/// The versions in the files are those that `images/build` gives to images.
+#[test]
+fn the_compose_file_names_the_images_that_are_built() {
+    let read = |path: &str| fs::read_to_string(programs::tree().join(path)).unwrap();
+    let manifest = read("Cargo.toml");
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = ")).unwrap();
+    let version = version.trim_matches('"');
+    let compose = read("images/compose.yaml");
+    for name in ["marmoset", "marmoset-executor-busybox"] {
+        let default = format!(":-{name}:{version}}}");
+        assert!(compose.contains(&default), "`{default}` is missing in images/compose.yaml");
+    }
+}
