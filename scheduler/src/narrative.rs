@@ -37,6 +37,11 @@ impl Connection {
     }
 }
 
+/// Whether anybody listens: of a million tasks each would cost a few texts for nobody.
+fn is_heard() -> bool {
+    tracing::enabled!(target: "marmoset", tracing::Level::INFO)
+}
+
 /// Tells what an offer holds.
 pub(crate) fn offered(offer: &Offer) {
     match Resources::from_proto(&offer.resources) {
@@ -46,6 +51,9 @@ pub(crate) fn offered(offer: &Offer) {
 }
 
 fn told(offer_id: &OfferId, resources: &Resources) {
+    if !is_heard() {
+        return;
+    }
     let text = amounts(resources);
     tracing::info!(target: "marmoset", "Received offer {offer_id}. {text}");
 }
@@ -85,6 +93,9 @@ pub(crate) fn started(job: &str, start: &TaskStart) {
 
 /// Tells that a task is tried again.
 pub(crate) fn retried(job: &str, retry: &TaskRetry) {
+    if !is_heard() {
+        return;
+    }
     let TaskRetry { index, attempt, text, .. } = retry;
     let task_id = item::task_id(job, *index, *attempt);
     tracing::info!(target: "marmoset", "Task {task_id} is tried again: {text}");
@@ -92,6 +103,9 @@ pub(crate) fn retried(job: &str, retry: &TaskRetry) {
 
 /// Tells how a task ended, unless the update of its Mesos task says so.
 pub(crate) fn ended(job: &str, end: &TaskEnd) {
+    if !is_heard() {
+        return;
+    }
     let task_id = end.task_id(job);
     if end.location.as_ref().is_some_and(|location| location.task_id.as_str() == task_id) {
         return;
