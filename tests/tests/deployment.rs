@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     thread,
 };
@@ -62,6 +62,44 @@ fn the_executor_in_its_own_image_runs_tasks_and_reaps_what_they_leave() {
     drop(cluster);
     assert!(!images::containers("mesos-").contains(&name.to_owned()), "nothing is left");
     scene.assert_deserted();
+}
+
+#[test]
+fn the_executor_in_its_own_image_starts_containers_of_tasks_beside_itself() {
+    let test = "the_executor_in_its_own_image_starts_containers_of_tasks_beside_itself";
+    let Some(image) = images::executor_with_shell(test) else { return };
+    let scene = Scene::new();
+    let agent = images::with_docker(cluster::agent(&scene, "agent", "cpus:4;mem:4096"));
+    let cluster = TestCluster::start(cluster::master(), vec![agent]);
+    let master = cluster.master();
+    let flags =
+        ["run", "--master", &master, "--json", "--output", "out", "--executor-image", image];
+    let task = ["--count", "6", "--docker", image, "--shell", "--"];
+    let script = "echo $MARMOSET_INDEX > /mnt/mesos/sandbox/made; cat /mnt/mesos/sandbox/made";
+    let done = scene.marmoset([&flags[..], &task, &[script]].concat());
+    assert_all_finished(&done, 6);
+    assert_eq!(output(&scene, 4), "4\n");
+    // The folder that the engine mounted is the one on the host, and not a path of the executor's container.
+    let mut made = Vec::new();
+    find(&scene.path().join("agent"), "made", &mut made);
+    let mut texts: Vec<String> =
+        made.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    texts.sort();
+    assert_eq!(texts.concat(), "0\n1\n2\n3\n4\n5\n", "{made:?}");
+    drop(cluster);
+    scene.assert_deserted();
+}
+
+/// Finds files by name, not following links.
+fn find(folder: &Path, name: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            find(&entry.path(), name, found);
+        } else if entry.file_name() == name {
+            found.push(entry.path());
+        }
+    }
 }
 
 #[test]

@@ -49,8 +49,7 @@ impl Dock {
         let label = format!("label={}", self.label);
         let socket = self.engine.socket();
         let own = ["run", "--json", "--docker", image, "--docker-socket", socket];
-        let own = texts(&[&own[..], &["--docker-parameter", &label], before].concat());
-        own
+        texts(&[&own[..], &["--docker-parameter", &label], before].concat())
     }
 
     /// Runs on a cluster, with the executor as it is deployed.

@@ -63,7 +63,7 @@ fn mesos() -> ContainerInfo {
 fn template(container: ContainerInfo, command: CommandInfo) -> Template {
     Template {
         runtime: RuntimeKind::Docker,
-        container: Some(container),
+        container: Some(container.into()),
         ..Template::process(command)
     }
 }
