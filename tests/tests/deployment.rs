@@ -83,7 +83,7 @@ fn the_executor_in_its_own_image_starts_containers_of_tasks_beside_itself() {
     let mut made = Vec::new();
     find(&scene.path().join("agent"), "made", &mut made);
     let mut texts: Vec<String> =
-        made.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        made.iter().map(|file| fs::read_to_string(file).expect("a file of this test")).collect();
     texts.sort();
     assert_eq!(texts.concat(), "0\n1\n2\n3\n4\n5\n", "{made:?}");
     drop(cluster);
@@ -92,8 +92,8 @@ fn the_executor_in_its_own_image_starts_containers_of_tasks_beside_itself() {
 
 /// Finds files by name, not following links.
 fn find(folder: &Path, name: &str, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let kind = entry.file_type().unwrap();
+    for entry in fs::read_dir(folder).expect("a file of this test").flatten() {
+        let kind = entry.file_type().expect("a file of this test");
         if kind.is_dir() {
             find(&entry.path(), name, found);
         } else if entry.file_name() == name {
@@ -129,7 +129,7 @@ fn an_executor_is_fetched_from_a_file_and_over_http() {
         let done = run(&scene, &cluster, &flags, "echo $0 $MARMOSET_INDEX");
         assert_all_finished(&done, 20);
         assert_eq!(output(&scene, 7), "/bin/sh 7\n");
-        fs::remove_dir_all(scene.path().join("out")).unwrap();
+        fs::remove_dir_all(scene.path().join("out")).expect("a server of this test");
     }
     drop(cluster);
     scene.assert_deserted();
@@ -137,13 +137,13 @@ fn an_executor_is_fetched_from_a_file_and_over_http() {
 
 /// Serves one file, whatever is asked for, on a loopback port. Ends with the test's process.
 fn serve(file: &'static Path) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a server of this test");
+    let address = listener.local_addr().expect("a server of this test").to_string();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let mut lines = BufReader::new(&stream).lines();
             while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let body = fs::read(file).unwrap();
+            let body = fs::read(file).expect("a server of this test");
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
             let mut stream = &stream;
             // A client that went away is no concern of this server.
