@@ -6,6 +6,7 @@ mod chaos;
 mod deaths;
 mod limits;
 mod output;
+mod pressure;
 mod protocol;
 mod runs;
 mod signals;
