@@ -6,8 +6,9 @@
 use std::{
     collections::BTreeMap,
     env,
-    ffi::{OsStr, OsString},
+    ffi::{CString, OsStr, OsString},
     path::PathBuf,
+    ptr,
     time::Duration,
 };
 
@@ -101,11 +102,20 @@ impl Environment {
     }
 }
 
-/// Keeps the token from everything this process starts.
+/// Keeps the token from everything this process starts, and from those that read
+/// `/proc/<pid>/environ`, which tasks of the same user may.
 #[expect(unsafe_code, reason = "the environment is changed before any thread exists")]
 fn remove_token() {
-    // SAFETY: called by `main` before the runtime and its threads are started.
-    unsafe { env::remove_var(TOKEN) };
+    let name = CString::new(TOKEN).expect("no NUL");
+    // SAFETY: called by `main` before the runtime and its threads are started: nobody else
+    // reads or changes the environment. The pointer leads to a text that ends with NUL.
+    unsafe {
+        let value = libc::getenv(name.as_ptr());
+        if !value.is_null() {
+            ptr::write_bytes(value, b'x', libc::strlen(value));
+        }
+        env::remove_var(TOKEN);
+    }
 }
 
 struct Given<'a>(&'a BTreeMap<OsString, OsString>);

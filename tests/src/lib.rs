@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod docker;
+pub mod framework;
 pub mod images;
 pub mod processes;
 pub mod programs;
@@ -11,4 +12,5 @@ pub mod scene;
 pub mod wait;
 
 pub use cluster::TestCluster;
+pub use framework::Framework;
 pub use scene::{Done, Running, Scene};

@@ -5,6 +5,7 @@
 mod agent;
 mod checks;
 mod deaths;
+mod environment;
 mod isolation;
 mod output;
 mod process;
@@ -23,7 +24,7 @@ use std::{
 use agent::{Agent, shell, task};
 use marmoset_proto::{
     marmoset::v1::Report,
-    mesos::v1::{Resource, TaskInfo, TaskState, value},
+    mesos::v1::{TaskInfo, TaskState},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -93,36 +94,6 @@ fn updates_of_different_tasks_do_not_wait_for_each_other() {
     // With fewer connections none would be answered, and no second one would follow the first.
     let ended = names.iter().map(|_| agent.update().task_id.value).collect::<BTreeSet<_>>();
     assert_eq!(ended, names);
-}
-
-#[test]
-fn the_environment_of_a_task() {
-    let token = ("MESOS_EXECUTOR_AUTHENTICATION_TOKEN", "hidden");
-    let agent = Agent::start(&[token], &[]);
-    let spec = r#"{"command": {"value": "env", "shell": false, "arguments": ["env"],
-        "environment": {"variables": [{"name": "COLOUR", "value": "red"}]}},
-        "item": {"index": 12}}"#;
-    let ranges = Some(value::Ranges { range: vec![value::Range { begin: 8003, end: 8004 }] });
-    let ports = Resource { name: "ports".into(), ranges, ..Resource::default() };
-    agent.launch(TaskInfo { resources: vec![ports], ..task("t", spec) });
-    assert_eq!(agent.end_of("t").state(), TaskState::TaskFinished);
-    let output = agent.file("t", "stdout");
-    let variables =
-        output.lines().filter_map(|line| line.split_once('=')).collect::<BTreeMap<_, _>>();
-    let sandbox = agent.sandbox.path().display().to_string();
-    for (name, value) in [
-        ("COLOUR", "red"),
-        ("MARMOSET_TASK_ID", "t"),
-        ("MARMOSET_INDEX", "12"),
-        ("PORT", "8003"),
-        ("PORT1", "8004"),
-        ("MESOS_FRAMEWORK_ID", "framework"),
-        ("MARMOSET_EXECUTOR_SANDBOX", &sandbox),
-        ("MESOS_SANDBOX", &format!("{sandbox}/tasks/t")),
-    ] {
-        assert_eq!(variables.get(name), Some(&value), "{name}");
-    }
-    assert!(!output.contains("hidden"));
 }
 
 #[test]
