@@ -53,10 +53,7 @@ impl Engine {
     pub fn of_the_machine(test: &str) -> Option<Self> {
         let engine = Self { socket: PathBuf::from("/var/run/docker.sock"), own: None };
         if !engine.answers() {
-            skip(
-                test,
-                "no Docker engine at /var/run/docker.sock: start `dockerd`, or use tests/run",
-            );
+            skip(test, "no Docker engine at /var/run/docker.sock: start `dockerd`");
             return None;
         }
         engine.with_images(test)

@@ -414,42 +414,6 @@ fn a_bridge_publishes_the_ports_of_the_task() {
 }
 
 #[test]
-fn an_engine_that_is_restarted_costs_what_ran_and_nothing_else() {
-    let test = "an_engine_that_is_restarted_costs_what_ran_and_nothing_else";
-    for how in [Signal::SIGTERM, Signal::SIGKILL] {
-        let Some(engine) = Engine::of_its_own(test) else { return };
-        let mut dock = Dock::new(engine);
-        let cluster = TestCluster::single(&dock.scene, RESOURCES);
-        let marks = dock.scene.path().join("marks");
-        fs::create_dir(&marks).unwrap();
-        let volume = format!("{}:/marks", marks.display());
-        let script = "mkdir /marks/$MARMOSET_TASK_ID || exit 99; sleep 3";
-        let more = ["--count", "12", "--cpus", "2", "--volume", &volume, "--shell", "--", script];
-        let running = dock.on(&cluster, &more);
-        dock.engine.wait_for_running(&dock.label, 2);
-        dock.engine.stop(how);
-        dock.engine.start_again();
-        let done = running.wait();
-        let result = done.json();
-        let count = |state: &str| result["tasks"][state].as_u64().unwrap();
-        assert_eq!(count("finished") + count("failed"), 12, "{result}\n{}", done.stderr);
-        assert!(count("finished") >= 4, "those that waited go on: {result}");
-        for group in result["failures"].as_array().unwrap() {
-            let text = group["message"].as_str().unwrap();
-            let known =
-                ["the Docker engine was away when it ended", "Failed to run docker container"];
-            let known = known.iter().any(|part| text.contains(part))
-                || text.starts_with("Container exited with status 1");
-            assert!(known && !text.contains("99"), "{text}");
-        }
-        // Whatever ran once did not run again.
-        assert!(fs::read_dir(&marks).unwrap().count() <= 12);
-        drop(cluster);
-        dock.engine.wait_until_deserted(&dock.label);
-    }
-}
-
-#[test]
 fn an_engine_that_hangs_is_waited_for() {
     let Some(engine) = Engine::of_its_own("an_engine_that_hangs_is_waited_for") else { return };
     let dock = Dock::new(engine);
@@ -487,36 +451,4 @@ fn an_engine_that_hangs_is_waited_for() {
     assert!(count("failed") <= 3, "only what was being started: {result}");
     drop(cluster);
     dock.engine.wait_until_deserted(&dock.label);
-}
-
-#[test]
-fn an_engine_that_stays_away_fails_tasks_with_the_reason() {
-    let scene = Scene::new();
-    let cluster = TestCluster::single(&scene, RESOURCES);
-    let master = cluster.master();
-    let executor = programs::executor().to_str().unwrap();
-    let socket = scene.path().join("no.sock");
-    let done = scene.marmoset([
-        "run",
-        "--json",
-        "--docker",
-        IMAGE,
-        "--docker-socket",
-        socket.to_str().unwrap(),
-        "--master",
-        &master,
-        "--executor-path",
-        executor,
-        "--executor-argument=--docker-patience=1secs",
-        "--count",
-        "30",
-        "--",
-        "true",
-    ]);
-    assert_eq!(done.json()["tasks"]["failed"], 30, "{}\n{}", done.stdout, done.stderr);
-    let (_, text) = failure(&done);
-    assert!(text.starts_with("Failed to run docker container: the Docker engine at `"), "{text}");
-    assert!(text.ends_with("; it was waited for 1 s"), "{text}");
-    drop(cluster);
-    scene.assert_deserted();
 }
