@@ -127,7 +127,7 @@ impl Scene {
     /// When one stays.
     pub fn assert_deserted(&self) {
         let mut left = Vec::new();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while std::time::Instant::now() < deadline {
             left = processes::within(self.path());
             if left.is_empty() {
