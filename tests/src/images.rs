@@ -1,25 +1,27 @@
-//! The executor's image, built by `images/build` for the test, and the engine that has it.
+//! The executor's image for tests, made with its own Dockerfile, and the engine that has it.
 //!
-//! Nothing is pulled. Without an engine there is no image, and the test says by name that it is skipped.
+//! The program is the one that the other tests use, so nothing is compiled for it: what it needs of the
+//! C library goes into the image, too. `images/build` makes it static instead. Nothing is pulled. Without
+//! an engine there is no image, and the test says by name that it is skipped.
 
 use std::{
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::LazyLock,
 };
 
 use marmoset_mini::{AgentConfig, Containerizer, DockerConfig};
+use tempfile::TempDir;
 
 use crate::programs;
-
-const TAG: &str = "test";
 
 /// The executor with a shell, as an image of the machine's engine; none without an engine.
 #[must_use]
 pub fn executor_with_shell(test: &str) -> Option<&'static str> {
-    static BUILT: LazyLock<Result<(), String>> = LazyLock::new(build);
-    match BUILT.as_ref() {
-        Ok(()) => Some("marmoset-executor-busybox:test"),
+    static BUILT: LazyLock<Result<String, String>> = LazyLock::new(build);
+    match BUILT.as_deref() {
+        Ok(image) => Some(image),
         Err(why) => {
             eprintln!("SKIPPED {test}: {why}");
             None
@@ -27,27 +29,48 @@ pub fn executor_with_shell(test: &str) -> Option<&'static str> {
     }
 }
 
-fn build() -> Result<(), String> {
-    let silent = |command: &mut Command| {
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    if !silent(Command::new("docker").arg("version")) {
+fn build() -> Result<String, String> {
+    if !succeeds(Command::new("docker").arg("version")) {
         return Err("no Docker engine answers (tests/run says how to get one)".to_owned());
     }
-    if !Path::new("/bin/busybox").exists() {
+    let busybox = Path::new("/bin/busybox");
+    if !busybox.exists() {
         return Err("no static /bin/busybox (busybox-static)".to_owned());
     }
-    let status = Command::new(programs::tree().join("images/build"))
-        .arg("executor-busybox")
-        // Beside the debug programs of the other tests; what only a debugger reads is left out.
-        .envs([("PROFILE", "dev"), ("TAG", TAG), ("CARGO_PROFILE_DEV_DEBUG", "0")])
-        .env_remove("PREFIX")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
-    assert!(status.is_ok_and(|status| status.success()), "images/build failed");
-    Ok(())
+    let folder = TempDir::new().expect("the temporary directory is writable");
+    let at = |name: &str| folder.path().join(name);
+    let copy = |from: &Path, to: PathBuf| {
+        fs::create_dir_all(to.parent().expect("it lies in the context")).expect("writable");
+        fs::copy(from, to).expect("a file of this machine can be read");
+    };
+    copy(busybox, at("busybox"));
+    copy(programs::executor(), at("marmoset-executor"));
+    for library in libraries(programs::executor()) {
+        copy(&library, at("root").join(library.strip_prefix("/").expect("it is absolute")));
+    }
+    copy(Path::new("/etc/passwd"), at("root/etc/passwd"));
+    fs::create_dir(at("root/tmp")).expect("writable");
+    // Tests of other trees may run on the same engine.
+    let image = format!("marmoset-test/executor-busybox:{}", std::process::id());
+    let dockerfile = programs::tree().join("images/executor/Dockerfile");
+    let mut build = Command::new("docker");
+    build.args(["build", "--network", "none", "--target", "executor-busybox", "--tag", &image]);
+    build.arg("--file").arg(dockerfile).arg(folder.path());
+    assert!(succeeds(&mut build), "the image cannot be built: {build:?}");
+    Ok(image)
+}
+
+/// What the dynamic linker would load, itself included.
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let output = Command::new("ldd").arg(program).output().expect("ldd comes with the C library");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let words = text.split_whitespace().filter(|word| word.starts_with('/'));
+    words.map(PathBuf::from).collect()
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
 }
 
 /// The same agent with the Docker containerizer; containers of others are spared.
