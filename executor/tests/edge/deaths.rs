@@ -5,7 +5,6 @@ use std::{
     os::unix::ffi::OsStrExt as _,
     path::Path,
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -123,9 +122,8 @@ fn executor_and_launcher_killed_at_once_leave_what_the_next_executor_ends() {
         }
         return;
     }
-    // The kernel has killed the first process of the task; its daemons are still there.
-    thread::sleep(Duration::from_millis(200));
-    assert!(!living_below(&folder).is_empty());
+    // The kernel has killed the first process of the task; its daemons live on, unless an executor
+    // of another test has already done what this next one does.
     let next = Agent::start(&[], &[]);
     eventually("nobody is left", || living_below(&folder).is_empty());
     drop(next);
