@@ -1,6 +1,10 @@
 //! Bad input gets a message that names the field and what to do, and its exit code.
 
-use std::{io::Write as _, net::TcpListener, thread};
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{Shutdown, TcpListener},
+    thread,
+};
 
 use e2e::Scene;
 
@@ -71,12 +75,19 @@ fn a_master_that_is_not_a_master() {
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // An answer that is there before its request is no answer to it.
+            let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
+            while request.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
             let body = "<html>welcome</html>";
             let _ = write!(
-                stream.unwrap(),
+                stream,
                 "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             );
+            // A socket closed with the request unread resets the connection, the answer with it.
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = io::copy(&mut stream, &mut io::sink());
         }
     });
     refused(2, &["--master", &address, "--", "true"], &[&address, "not a Mesos master"]);
