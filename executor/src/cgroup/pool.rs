@@ -29,6 +29,11 @@ use crate::launcher::kill_process;
 /// With version 1, shares of CPU time count from here on.
 pub(crate) const CPU_DELAY: Duration = Duration::from_millis(100);
 
+/// The file of a cgroup of version 1 for single threads. A thread that writes itself into it is moved
+/// at once. A process that is written into the other file waits until no process anywhere is being
+/// created or ending, which takes milliseconds on a machine that does little else.
+const TASKS: &str = "tasks";
+
 /// Free cgroups that are kept.
 const FREE_MAX: usize = 256;
 
@@ -63,6 +68,10 @@ pub struct OutOfMemory {
     pub limit: u64,
     /// The most that it had, in bytes.
     pub peak: u64,
+}
+
+fn door_by(file: PathBuf) -> io::Result<Door> {
+    Ok(Door::Procs(CString::new(file.into_os_string().into_vec())?))
 }
 
 /// The cgroups of one worker.
@@ -117,10 +126,8 @@ impl Pool {
         let folder = self.folder(group);
         match &self.branch.place {
             Place::V2(_) if self.direct => Ok(Door::Folder(File::open(folder)?.into())),
-            Place::V1 { .. } | Place::V2(_) => {
-                let path = folder.join(PROCS).into_os_string().into_vec();
-                Ok(Door::Procs(CString::new(path)?))
-            }
+            Place::V1 { .. } => door_by(folder.join(TASKS)),
+            Place::V2(_) => door_by(folder.join(PROCS)),
         }
     }
 
