@@ -16,6 +16,7 @@
 //! With version 1 there is such a tree in the hierarchies of `memory`, `cpu` and
 //! `freezer`, as far as they can be written; with version 2 there is one.
 
+mod handles;
 mod hierarchies;
 mod limits;
 mod pool;

@@ -52,6 +52,7 @@ mod processes;
 mod rate;
 mod report;
 mod request;
+mod strands;
 mod supervise;
 mod sys;
 mod wire;
@@ -59,7 +60,7 @@ mod worker;
 
 use std::{ffi::OsString, process::ExitCode};
 
-pub use marmoset_executor_core::RunId;
+pub use marmoset_executor_core::{RunId, StrandId};
 
 pub(crate) use self::sys::kill_process;
 

@@ -28,6 +28,7 @@ mod output;
 mod pages;
 mod probes;
 mod runtime;
+mod slice;
 mod start;
 
 pub use start::main;

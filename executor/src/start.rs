@@ -30,6 +30,7 @@ use crate::{
         DockerConfig, DockerSetup, ProcessConfig, ProcessRuntime, Rooms, of_predecessors,
         subcommand,
     },
+    slice,
 };
 
 /// The hidden first argument of the launcher processes.
@@ -100,6 +101,7 @@ fn serve(
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the runtime")?;
+    slice::shorten();
     runtime.block_on(async {
         let isolation = Isolation::find(arguments.isolation, arguments.cgroups_enable_cfs)
             .context("`--isolation=cgroups`")?;
@@ -141,7 +143,8 @@ fn serve(
         let rooms = Rooms::new(processes, docker, fetcher);
         let dispatcher =
             Dispatcher::new(core, agent, rooms, folders).context("cannot handle signals")?;
-        Ok(dispatcher.run().await)
+        // As a task: what the runtime is blocked on is woken by a system call, even by itself.
+        tokio::spawn(dispatcher.run()).await.context("the dispatcher does not end itself")
     })
 }
 

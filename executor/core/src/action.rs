@@ -10,7 +10,7 @@ use marmoset_proto::{
 
 use crate::{
     bounds::Bounds,
-    ids::{CallId, ConnectionId, LaneId, ProbeId, RunId},
+    ids::{CallId, ConnectionId, LaneId, ProbeId, RunId, StrandId},
     note::Note,
 };
 
@@ -26,7 +26,7 @@ pub enum Action {
     /// Start a run; answered by a [`RunEvent`](crate::RunEvent).
     Spawn(Box<Spawn>),
     /// Give up a run that was asked for: no process of it is wanted any more. Answered by
-    /// `Refused` if there is none yet, else by `Started` as if nothing had been said.
+    /// `Returned` or `Refused` if there is none yet, else by `Started` as if nothing had been said.
     Cancel(RunId),
     /// Send a signal to the process group and the session of a run that was started.
     Signal(RunId, Signal),
@@ -53,6 +53,9 @@ pub struct Spawn {
     pub task: String,
     /// PORT0, PORT1, ...
     pub ports: Vec<u16>,
+    /// It starts when all that were asked for before in the same strand have ended, and not
+    /// before. Without a strand, at once.
+    pub strand: Option<StrandId>,
 }
 
 /// One try of a check.
@@ -112,6 +115,14 @@ pub struct Template {
 }
 
 impl Template {
+    /// Whether a run of it needs nothing before it starts but a process.
+    pub(crate) fn starts_at_once(&self) -> bool {
+        match self.runtime {
+            RuntimeKind::Process => self.command.uris.is_empty(),
+            RuntimeKind::Docker => false,
+        }
+    }
+
     /// Describes a subprocess with nothing but a command.
     pub fn process(command: CommandInfo) -> Self {
         Self {

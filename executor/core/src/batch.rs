@@ -14,8 +14,10 @@
 //! A batch is over when nothing waits and nothing runs; its terminal update
 //! goes out when the rest of the results fits it.
 
+mod slots;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -26,8 +28,9 @@ use marmoset_proto::{
     mesos::v1::{TaskId, TaskState},
 };
 
+use self::slots::{Room, Slots};
 use crate::{
-    action::Spawn,
+    action::{Action, Spawn},
     config::REPORT_INTERVAL_MIN,
     ids::RunId,
     items::Selection,
@@ -47,6 +50,8 @@ pub(crate) struct Batch {
     received: WallTime,
     slots: Slots,
     running: BTreeMap<u64, RunId>,
+    /// Items that were given away ahead of time, as long as they may come back.
+    ahead: BTreeMap<u64, Item>,
     results: Results,
     counts: Counts,
     /// Whether the whole Mesos task was killed.
@@ -65,38 +70,15 @@ struct Counts {
     returned: u64,
 }
 
-/// Places for runs; each has its ports.
-#[derive(Debug)]
-struct Slots {
-    /// The lowest number that was never used.
-    fresh: u32,
-    width: u32,
-    freed: Vec<u32>,
-}
-
-impl Slots {
-    fn take(&mut self) -> Option<u32> {
-        self.freed.pop().or_else(|| {
-            (self.fresh < self.width).then(|| {
-                self.fresh += 1;
-                self.fresh - 1
-            })
-        })
-    }
-
-    fn free(&mut self, slot: u32) {
-        self.freed.push(slot);
-    }
-}
-
 impl Batch {
     pub(crate) fn new(spec: BatchSpec, received: WallTime) -> Self {
-        let slots = Slots { fresh: 0, width: spec.width, freed: Vec::new() };
+        let slots = Slots::new(spec.width);
         Self {
             spec,
             received,
             slots,
             running: BTreeMap::new(),
+            ahead: BTreeMap::new(),
             results: Results::default(),
             counts: Counts::default(),
             killed: false,
@@ -110,38 +92,112 @@ impl Batch {
         self.spec.pending.len()
     }
 
-    /// Queues runs for free slots.
-    pub(crate) fn fill(&mut self, task: &TaskId, grace: Duration, runs: &mut Runs) {
-        while self.results.bytes() < UNREPORTED_BYTES_MAX
+    /// Queues runs for free slots, and gives short ones away ahead of time.
+    pub(crate) fn fill(
+        &mut self,
+        now: Instant,
+        task: &TaskId,
+        grace: Duration,
+        runs: &mut Runs,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let limit = self.spec.limit;
+        while self.has_room()
             && !self.spec.pending.is_empty()
-            && let Some(slot) = self.slots.take()
+            && let Some(slot) = self.slots.free()
         {
+            let room = Room { slot, strand: runs.new_strand() };
             let item = self.spec.pending.next().expect("not empty");
-            let (index, attempt) = (item.index, item.attempt());
-            let part = Part::Item { index, attempt, slot };
-            let owner = Owner { task: task.clone(), part };
-            let run = runs.add(owner, self.spec.limit, grace, |run| self.spawn(run, item, slot));
+            let owner = owner(task, &item, slot);
+            let index = item.index;
+            let run = runs.add(owner, limit, grace, |run| self.spawn(run, item, room));
             self.running.insert(index, run);
+            self.slots.add(now, room, run);
+        }
+        if !self.spec.template.starts_at_once() {
+            return;
+        }
+        while self.has_room()
+            && let Some(room) = self.slots.room_behind(self.spec.pending.len())
+        {
+            let item = self.spec.pending.next().expect("there is room for what waits");
+            let owner = owner(task, &item, room.slot);
+            let index = item.index;
+            self.ahead.insert(index, item.clone());
+            let spawn = |run| self.spawn(run, item, room);
+            let run = runs.add_behind(owner, limit, grace, spawn, actions);
+            self.running.insert(index, run);
+            self.slots.add(now, room, run);
         }
     }
 
-    fn spawn(&self, run: RunId, item: Item, slot: u32) -> Spawn {
+    fn has_room(&self) -> bool {
+        self.results.bytes() < UNREPORTED_BYTES_MAX
+    }
+
+    /// Asks for the runs back that have waited for too long for the one before them. To be called
+    /// again at the time that is given.
+    pub(crate) fn recall(
+        &mut self,
+        now: Instant,
+        runs: &Runs,
+        actions: &mut VecDeque<Action>,
+    ) -> Option<Instant> {
+        self.slots.stalled(now).into_iter().for_each(|run| runs.recall(run, actions));
+        self.slots.look_at()
+    }
+
+    fn spawn(&self, run: RunId, item: Item, room: Room) -> Spawn {
         let each = self.spec.ports_each;
-        let first = slot as usize * each;
+        let first = room.slot as usize * each;
         Spawn {
             run,
             template: self.spec.template.clone(),
             task: item::task_id(&self.spec.job, item.index, item.attempt()),
             item: Some(item),
             ports: self.spec.ports[first..first + each].to_vec(),
+            strand: Some(room.strand),
         }
     }
 
+    /// Handles the start of a run: it cannot come back. Tells whether others may go behind it.
+    pub(crate) fn handle_started(&mut self, index: u64, slot: u32) -> bool {
+        self.ahead.remove(&index);
+        self.running.get(&index).is_some_and(|run| self.slots.started(slot, *run))
+    }
+
     /// Handles the end of one item's run.
-    pub(crate) fn handle_ended(&mut self, index: u64, attempt: u32, slot: u32, outcome: &Outcome) {
-        self.running.remove(&index);
-        self.slots.free(slot);
+    pub(crate) fn handle_ended(
+        &mut self,
+        now: Instant,
+        (index, attempt, slot): (u64, u32, u32),
+        outcome: &Outcome,
+    ) {
+        let took = outcome
+            .started
+            .map(|started| Duration::from_micros(outcome.ended.micros_since(started)));
+        self.leave(now, index, slot, took);
         self.record(index, attempt, outcome);
+    }
+
+    /// Handles that an item is back that was given away ahead of time.
+    pub(crate) fn handle_returned(&mut self, now: Instant, index: u64, slot: u32) {
+        if let Some(item) = self.leave(now, index, slot, None) {
+            self.spec.pending.put_back(item);
+        }
+    }
+
+    fn leave(
+        &mut self,
+        now: Instant,
+        index: u64,
+        slot: u32,
+        took: Option<Duration>,
+    ) -> Option<Item> {
+        if let Some(run) = self.running.remove(&index) {
+            self.slots.remove(now, slot, run, took);
+        }
+        self.ahead.remove(&index)
     }
 
     /// Marks the whole Mesos task as killed. False if it was before.
@@ -222,4 +278,9 @@ impl Batch {
         } += 1;
         self.results.push(&item_result(index, attempt, outcome, self.received));
     }
+}
+
+fn owner(task: &TaskId, item: &Item, slot: u32) -> Owner {
+    let part = Part::Item { index: item.index, attempt: item.attempt(), slot };
+    Owner { task: task.clone(), part }
 }

@@ -87,8 +87,8 @@ pub struct Core {
     runs: Runs,
     checks: Checks,
     ledger: Ledger,
-    /// Batches that will report, and when.
-    reports: BTreeSet<(Instant, TaskId)>,
+    /// Batches to look at, and when: they report then, or take runs back.
+    timers: BTreeSet<(Instant, TaskId)>,
     random: Random,
     actions: VecDeque<Action>,
 }
@@ -111,7 +111,7 @@ pub enum WakeReason {
     Check,
     /// An update is no longer held back.
     Update,
-    /// A batch is to report.
+    /// A batch is to report, or to take runs back.
     Report,
     /// An acknowledgement is overdue.
     Acknowledgement,
@@ -135,7 +135,7 @@ impl Core {
             checks: Checks::default(),
             runs: Runs::new(config.starting, config.starting_slow),
             ledger: Ledger::new(&config),
-            reports: BTreeSet::new(),
+            timers: BTreeSet::new(),
             random: Random::new(config.seed),
             actions: VecDeque::new(),
             config,
@@ -185,7 +185,7 @@ impl Core {
             (self.runs.wake_at(), WakeReason::Signal),
             (self.checks.wake_at(), WakeReason::Check),
             (self.ledger.next_release().filter(|_| self.may_send()), WakeReason::Update),
-            (self.reports.first().map(|(at, _)| *at), WakeReason::Report),
+            (self.timers.first().map(|(at, _)| *at), WakeReason::Report),
             (overdue.map(|at| at + ACKNOWLEDGEMENT_LIMIT), WakeReason::Acknowledgement),
             (exit, WakeReason::Exit),
         ]
@@ -243,10 +243,10 @@ impl Core {
             self.handle_overtime(&owner);
         }
         self.wake_checks(now);
-        while let Some((at, task)) = self.reports.first().cloned()
+        while let Some((at, task)) = self.timers.first().cloned()
             && at <= now.instant
         {
-            self.reports.pop_first();
+            self.timers.pop_first();
             self.settle(now, &task);
         }
     }

@@ -36,7 +36,9 @@ counter!(
     /// One attempt to subscribe and the stream that came of it.
     ConnectionId,
     /// One LAUNCH_GROUP.
-    GroupId
+    GroupId,
+    /// Runs of which only one runs at a time, in the order in which they were given away.
+    StrandId
 );
 
 /// One of the connections for UPDATE calls, counted from 0.

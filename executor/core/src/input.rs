@@ -38,7 +38,7 @@ pub enum Input {
 }
 
 /// What a runtime tells about one run: `Waiting` any number of times; then `Started` and `Exited` or
-/// `Lost`; or `Refused` alone.
+/// `Lost`; or `Refused` or `Returned` alone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunEvent {
     /// It is not started yet, for a reason that people want to know.
@@ -62,6 +62,8 @@ pub enum RunEvent {
         /// When that was known.
         at: WallTime,
     },
+    /// It was cancelled before there was a process: nothing is left of it.
+    Returned,
     /// Its process ended.
     Exited {
         /// As wait(2) gives it.

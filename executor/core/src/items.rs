@@ -104,6 +104,24 @@ impl Pending {
         Some(item)
     }
 
+    /// Puts an item back that was not started, before all others of its kind.
+    pub(crate) fn put_back(&mut self, item: Item) {
+        self.len += 1;
+        match (&item, self.ranges.front_mut()) {
+            (Item { index, line: None, attempt: None }, Some((begin, _)))
+                if index.checked_add(1) == Some(*begin) =>
+            {
+                *begin = *index;
+            }
+            (Item { index, line: None, attempt: None }, _) => {
+                self.ranges.push_front((*index, *index));
+            }
+            (Item { line: Some(_), .. } | Item { attempt: Some(_), .. }, _) => {
+                self.items.push_front(item);
+            }
+        }
+    }
+
     /// Takes the selected items out.
     pub(crate) fn take(&mut self, selection: &Selection) -> Taken {
         let mut taken = Taken::default();

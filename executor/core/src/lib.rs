@@ -50,7 +50,7 @@ pub use crate::{
         UnknownUpdatePolicy, UpdatePace, UpdatePolicy,
     },
     core::{Core, WakeReason},
-    ids::{CallId, ConnectionId, GroupId, LaneId, ProbeId, RunId, UpdateId},
+    ids::{CallId, ConnectionId, GroupId, LaneId, ProbeId, RunId, StrandId, UpdateId},
     input::{Answer, Disconnection, Input, Remark, RunEvent, StartDetails},
     items::ItemsError,
     note::Note,

@@ -21,6 +21,9 @@
 //! * **Running**: its process runs; a limit may be ticking.
 //! * **Killing**: was told to end. A further kill may shorten its grace, never extend it.
 //!
+//! A runtime may return what was not started when it is told to cancel; a run that nobody has
+//! killed is then its owner's again.
+//!
 //! Runs that start at once share their places. Those that need something first (files, an image, a
 //! container) have places by Mesos task, so that what is slow for one is not slow for others.
 
@@ -40,7 +43,7 @@ use marmoset_proto::{
 use self::queue::Queue;
 use crate::{
     action::{Action, RuntimeKind, Signal, Spawn, Template},
-    ids::RunId,
+    ids::{RunId, StrandId},
     input::{Remark, RunEvent, StartDetails},
     time::{Now, WallTime},
 };
@@ -118,6 +121,8 @@ pub(crate) enum Change {
     Waiting(String),
     /// The process runs.
     Started(Option<Box<StartDetails>>),
+    /// It was not started and will not be. It is forgotten here.
+    Returned,
     /// It ended, and is forgotten here.
     Ended(Outcome),
 }
@@ -134,6 +139,7 @@ pub fn launcher_died(reason: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Runs {
     last: RunId,
+    last_strand: StrandId,
     runs: BTreeMap<RunId, Run>,
     /// Runs that start at once.
     quick: Queue,
@@ -163,14 +169,13 @@ enum StartKind {
     Quick,
     /// Nobody knows: something comes over a network, or a container is made.
     Slow,
+    /// Like the quick ones, once those before it in its strand have ended. It needs no place.
+    Behind,
 }
 
 impl StartKind {
     fn of(template: &Template) -> Self {
-        match template.runtime {
-            RuntimeKind::Process if template.command.uris.is_empty() => Self::Quick,
-            RuntimeKind::Process | RuntimeKind::Docker => Self::Slow,
-        }
+        if template.starts_at_once() { Self::Quick } else { Self::Slow }
     }
 }
 
@@ -200,7 +205,7 @@ impl Run {
     fn is_at_launcher(&self) -> bool {
         match (self.runtime, &self.phase) {
             (RuntimeKind::Docker, _) | (_, Phase::Queued(_)) => false,
-            (RuntimeKind::Process, Phase::Starting { .. }) => self.start == StartKind::Quick,
+            (RuntimeKind::Process, Phase::Starting { .. }) => self.start != StartKind::Slow,
             (RuntimeKind::Process, Phase::Running { .. } | Phase::Killing { .. }) => true,
         }
     }
@@ -223,6 +228,7 @@ impl Runs {
     pub(crate) fn new(starting_max: usize, slow_each: usize) -> Self {
         Self {
             last: RunId::default(),
+            last_strand: StrandId::default(),
             runs: BTreeMap::new(),
             quick: Queue::new(),
             slow: Queue::with_places(slow_each),
@@ -244,12 +250,42 @@ impl Runs {
         let spawn = spawn(id);
         let (runtime, start) = (spawn.template.runtime, StartKind::of(&spawn.template));
         match start {
-            StartKind::Quick => self.quick.push(&owner.task, id),
+            StartKind::Quick | StartKind::Behind => self.quick.push(&owner.task, id),
             StartKind::Slow => self.slow.push(&owner.task, id),
         }
         let phase = Phase::Queued(Box::new(spawn));
         self.runs.insert(id, Run { owner, runtime, start, limit, grace, phase });
         id
+    }
+
+    /// Gives a run to its runtime that starts when those before it in its strand have ended.
+    pub(crate) fn add_behind(
+        &mut self,
+        owner: Owner,
+        limit: Option<Duration>,
+        grace: Duration,
+        spawn: impl FnOnce(RunId) -> Spawn,
+        actions: &mut VecDeque<Action>,
+    ) -> RunId {
+        let id = self.last.next();
+        let spawn = Box::new(spawn(id));
+        let (runtime, start) = (spawn.template.runtime, StartKind::Behind);
+        let phase = Phase::Starting { kill: None };
+        self.runs.insert(id, Run { owner, runtime, start, limit, grace, phase });
+        actions.push_back(Action::Spawn(spawn));
+        id
+    }
+
+    /// Names a strand that nobody has.
+    pub(crate) fn new_strand(&mut self) -> StrandId {
+        self.last_strand.next()
+    }
+
+    /// Asks for a run back, if it has not started.
+    pub(crate) fn recall(&self, id: RunId, actions: &mut VecDeque<Action>) {
+        if let Some(Run { phase: Phase::Starting { kill: None }, .. }) = self.runs.get(&id) {
+            actions.push_back(Action::Cancel(id));
+        }
     }
 
     /// Hands as many runs to their runtimes as there are places.
@@ -333,6 +369,7 @@ impl Runs {
                 match run.start {
                     StartKind::Quick => self.starting -= 1,
                     StartKind::Slow => self.slow.arrived(&run.owner.task),
+                    StartKind::Behind => {}
                 }
                 run.phase = match *kill {
                     None => Phase::Running {
@@ -360,6 +397,14 @@ impl Runs {
                 };
                 let outcome = Outcome { reason, ..Outcome::without_process(state, message, at) };
                 Some((run.owner, Change::Ended(outcome)))
+            }
+            RunEvent::Returned => {
+                let Phase::Starting { kill } = &run.phase else { return None };
+                let killed = kill.is_some();
+                let owner = self.remove(id)?.owner;
+                let message = KILLED_BEFORE_START.to_string();
+                let outcome = Outcome::without_process(TaskState::TaskKilled, message, now.wall);
+                Some((owner, if killed { Change::Ended(outcome) } else { Change::Returned }))
             }
             RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes, remark } => {
                 let run = self.remove(id)?;
@@ -480,6 +525,7 @@ impl Runs {
             match run.start {
                 StartKind::Quick => self.starting -= 1,
                 StartKind::Slow => self.slow.arrived(&run.owner.task),
+                StartKind::Behind => {}
             }
         }
         if let Some(at) = run.timer() {

@@ -20,10 +20,16 @@ use std::{
     io, mem,
     os::{fd::OwnedFd, unix::ffi::OsStringExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use super::{Branch, Limits, PROCS, Place, limits::CPU_PERIOD, members};
+use super::{
+    Branch, Limits, PROCS, Place,
+    handles::{Counter, Handles, Names},
+    limits::CPU_PERIOD,
+    members,
+};
 use crate::launcher::kill_process;
 
 /// With version 1, shares of CPU time count from here on.
@@ -48,6 +54,8 @@ pub(crate) enum Door {
     Folder(OwnedFd),
     /// It writes itself into this file.
     Procs(CString),
+    /// It writes itself into this file, which is open.
+    Open(Arc<File>),
 }
 
 /// A run's cgroup.
@@ -59,6 +67,8 @@ pub(crate) struct Group {
     kills: u64,
     /// With version 1: whether the one for CPU time is there, and what it was set to.
     cpu: Option<Limits>,
+    /// Of the one that its processes are listed in.
+    handles: Option<Handles>,
 }
 
 /// A process was killed because its cgroup had no memory left.
@@ -84,11 +94,20 @@ pub(crate) struct Pool {
     free_count: usize,
     /// The kernel may be asked to put processes into cgroups.
     direct: bool,
+    open: Counter,
 }
 
 impl Pool {
     pub(crate) fn new(branch: Branch, worker: usize) -> Self {
-        Self { branch, worker, made: 0, free: HashMap::new(), free_count: 0, direct: true }
+        Self {
+            branch,
+            worker,
+            made: 0,
+            free: HashMap::new(),
+            free_count: 0,
+            direct: true,
+            open: Counter::default(),
+        }
     }
 
     /// Gives an empty cgroup with these limits.
@@ -112,8 +131,11 @@ impl Pool {
     fn make(&mut self, limits: Limits) -> io::Result<Group> {
         let name = format!("{}.{}", self.worker, self.made);
         self.made += 1;
-        let mut group = Group { name, limits: Limits::default(), kills: 0, cpu: None };
-        fs::create_dir(self.folder(&group))?;
+        let limits_before = Limits::default();
+        let mut group = Group { name, limits: limits_before, kills: 0, cpu: None, handles: None };
+        let folder = self.folder(&group);
+        fs::create_dir(&folder)?;
+        group.handles = Handles::open(&folder, self.names(), &self.open);
         if let Err(error) = self.set(&mut group, limits) {
             self.discard(&group);
             return Err(error);
@@ -123,6 +145,9 @@ impl Pool {
 
     /// How a new process comes into the cgroup.
     pub(crate) fn door(&self, group: &Group) -> io::Result<Door> {
+        if let Some(Handles { door: Some(door), .. }) = &group.handles {
+            return Ok(Door::Open(Arc::clone(door)));
+        }
         let folder = self.folder(group);
         match &self.branch.place {
             Place::V2(_) if self.direct => Ok(Door::Folder(File::open(folder)?.into())),
@@ -234,10 +259,10 @@ impl Pool {
     /// Tells whether processes were killed for want of memory since the last time.
     pub(crate) fn out_of_memory(&self, group: &mut Group) -> Option<OutOfMemory> {
         let limit = group.limits.memory?;
-        let folder = self.folder(group);
-        let kills = self.kills(&folder)?;
+        let kills = self.kills(group)?;
         let before = mem::replace(&mut group.kills, kills);
         (kills > before).then(|| {
+            let folder = self.folder(group);
             let peak = match &self.branch.place {
                 Place::V1 { .. } => number(&folder.join("memory.max_usage_in_bytes")),
                 // Since Linux 5.19.
@@ -249,14 +274,18 @@ impl Pool {
 
     /// Takes a cgroup back, if no process is in it any more.
     pub(crate) fn give_back(&mut self, group: Group) -> Option<Group> {
-        match members(&self.folder(&group)) {
-            Ok(pids) if !pids.is_empty() => Some(group),
-            Ok(_) if self.free_count < FREE_MAX && !self.is_burdened(&group) => {
+        let empty = match &group.handles {
+            Some(handles) => handles.is_empty(),
+            None => members(&self.folder(&group)).map(|pids| pids.is_empty()),
+        };
+        match empty {
+            Ok(false) => Some(group),
+            Ok(true) if self.free_count < FREE_MAX && !self.is_burdened(&group) => {
                 self.free_count += 1;
                 self.free.entry(group.limits).or_default().push(group);
                 None
             }
-            Ok(_) | Err(_) => {
+            Ok(true) | Err(_) => {
                 self.discard(&group);
                 None
             }
@@ -265,11 +294,13 @@ impl Pool {
 
     /// Whether what earlier runs have left takes much of the limit.
     fn is_burdened(&self, group: &Group) -> bool {
-        let file = match &self.branch.place {
-            Place::V1 { .. } => "memory.usage_in_bytes",
-            Place::V2(_) => "memory.current",
+        let left = || {
+            let usage = match &group.handles {
+                Some(handles) => handles.usage(),
+                None => number(&self.folder(group).join(self.names().usage)),
+            };
+            usage.unwrap_or(0)
         };
-        let left = || number(&self.folder(group).join(file)).unwrap_or(0);
         group.limits.memory.is_some_and(|limit| left() > limit / LEFT_PART)
     }
 
@@ -300,19 +331,35 @@ impl Pool {
             Place::V2(_) => set_v2(&folder, group.limits, limits)?,
         }
         group.limits = limits;
-        group.kills = self.kills(&folder).unwrap_or(0);
+        group.kills = self.kills(group).unwrap_or(0);
         Ok(())
     }
 
     /// How many processes were killed for want of memory, ever.
-    fn kills(&self, folder: &Path) -> Option<u64> {
-        let file = match &self.branch.place {
-            Place::V1 { memory: Some(_), .. } => "memory.oom_control",
-            Place::V1 { memory: None, .. } => return None,
-            Place::V2(_) => "memory.events.local",
+    fn kills(&self, group: &Group) -> Option<u64> {
+        let text = match &group.handles {
+            Some(handles) => handles.kills()?,
+            None => fs::read_to_string(self.folder(group).join(self.names().kills?)).ok()?,
         };
-        let text = fs::read_to_string(folder.join(file)).ok()?;
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    }
+
+    /// Files of the cgroup that a run's processes are listed in.
+    fn names(&self) -> Names {
+        match &self.branch.place {
+            Place::V1 { memory, .. } => Names {
+                door: Some(TASKS),
+                members: PROCS,
+                kills: memory.is_some().then_some("memory.oom_control"),
+                usage: "memory.usage_in_bytes",
+            },
+            Place::V2(_) => Names {
+                door: None,
+                members: PROCS,
+                kills: Some("memory.events.local"),
+                usage: "memory.current",
+            },
+        }
     }
 
     /// Where a run's processes are listed.

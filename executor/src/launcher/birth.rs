@@ -18,7 +18,10 @@ use std::{
     cell::Cell,
     ffi::{CStr, CString, OsStr, c_char, c_int, c_void},
     fs, io, mem,
-    os::{fd::AsFd as _, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, RawFd},
+        unix::ffi::OsStrExt,
+    },
     ptr,
 };
 
@@ -98,9 +101,10 @@ impl Birthplace {
         argv: &[CString],
     ) -> Result<i32, Failure> {
         let (folder, procs) = match door {
-            None => (None, None),
-            Some(Door::Folder(folder)) => (Some(folder.as_fd()), None),
-            Some(Door::Procs(path)) => (None, Some(path.as_c_str())),
+            None => (None, Procs::None),
+            Some(Door::Folder(folder)) => (Some(folder.as_fd()), Procs::None),
+            Some(Door::Procs(path)) => (None, Procs::Path(path)),
+            Some(Door::Open(file)) => (None, Procs::Open(file.as_raw_fd())),
         };
         let order = Order {
             spawn,
@@ -187,11 +191,18 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
 
+/// The file of a cgroup that the child writes itself into.
+#[derive(Debug, Clone, Copy)]
+enum Procs<'a> {
+    None,
+    Path(&'a CStr),
+    Open(RawFd),
+}
+
 /// All that the child needs, made before it exists.
 struct Order<'a> {
     spawn: &'a Spawn,
-    /// The file of a cgroup to write itself into.
-    procs: Option<&'a CStr>,
+    procs: Procs<'a>,
     program: &'a CStr,
     argv: Vec<*const c_char>,
     env: Vec<*const c_char>,
@@ -231,10 +242,14 @@ fn become_program(order: &Order<'_>) -> Result<Never, Step> {
         // Cannot fail: a new process leads no group.
         libc::setsid();
         // While it is still who its worker is.
-        if let Some(procs) = order.procs {
-            let procs = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        let procs = match order.procs {
+            Procs::None => None,
+            Procs::Path(path) => Some(libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC)),
+            Procs::Open(file) => Some(file),
+        };
+        if let Some(procs) = procs {
             check(procs.into(), Step::Cgroup)?;
-            check(libc::write(procs, c"0".as_ptr().cast(), 1) as libc::c_long, Step::Cgroup)?;
+            check(libc::pwrite(procs, c"0".as_ptr().cast(), 1, 0) as libc::c_long, Step::Cgroup)?;
         }
         for limit in &spawn.rlimits {
             let value = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };

@@ -59,7 +59,7 @@ impl Groups {
             };
             match (birthplace.start(spawn, Some(&door)), door) {
                 (Err(Failure { step: Step::Cgroup, .. }), Door::Folder(_)) => pool.never_direct(),
-                (result, Door::Folder(_) | Door::Procs(_)) => break result,
+                (result, Door::Folder(_) | Door::Procs(_) | Door::Open(_)) => break result,
             }
         };
         match result {

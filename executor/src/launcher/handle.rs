@@ -33,7 +33,7 @@ use tokio_util::{
 };
 
 use super::{
-    LauncherEvent, Report, RunId, Signal, Spawn, Step,
+    LauncherEvent, Report, RunId, Signal, Spawn, Step, StrandId,
     link::{self, Link},
     supervise::{self, Supervision},
     sys,
@@ -104,6 +104,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 struct State {
     runs: HashMap<RunId, Place>,
+    /// Where the runs of a strand are, and how many there are.
+    strands: HashMap<StrandId, (usize, usize)>,
     /// For each worker the runs that it has not started yet.
     waiting: Vec<usize>,
     /// Reports about requests that were never sent. As many as the caller has made.
@@ -114,6 +116,7 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     worker: usize,
+    strand: Option<StrandId>,
     pid: Option<i32>,
 }
 
@@ -216,11 +219,11 @@ impl Launcher {
         let mut state = self.shared.state();
         for spawn in spawns {
             let run = spawn.run;
-            let worker = state.least_busy();
+            let strand = spawn.strand;
+            let worker = state.worker_for(strand);
             let request = Request::Spawn(spawn);
             if self.shared.links[worker].push(&request).is_ok() {
-                state.waiting[worker] += 1;
-                state.runs.insert(run, Place { worker, pid: None });
+                state.insert(run, Place { worker, strand, pid: None });
                 touched[worker] = true;
             } else {
                 let (errno, step, at) = (libc::E2BIG, Step::Request, SystemTime::now());
@@ -240,6 +243,21 @@ impl Launcher {
             // Without a place it has ended.
             if let Some(Place { worker, .. }) = state.runs.get(&signal.run)
                 && self.shared.links[*worker].push(&Request::Signal(signal)).is_ok()
+            {
+                touched[*worker] = true;
+            }
+        }
+        drop(state);
+        self.send(&touched);
+    }
+
+    /// Gives runs up that have not started: they are reported as returned. Never blocks.
+    pub fn cancel(&self, runs: Vec<RunId>) {
+        let mut touched = vec![false; self.shared.links.len()];
+        let state = self.shared.state();
+        for run in runs {
+            if let Some(Place { worker, pid: None, .. }) = state.runs.get(&run)
+                && self.shared.links[*worker].push(&Request::Cancel(run)).is_ok()
             {
                 touched[*worker] = true;
             }
@@ -288,13 +306,13 @@ impl Shared {
                         state.waiting[worker] -= 1;
                     }
                 }
-                Report::SpawnFailed { .. } => {
-                    if let Some(place) = state.runs.remove(&run) {
+                Report::SpawnFailed { .. } | Report::Returned { .. } => {
+                    if let Some(place) = state.remove(run) {
                         state.waiting[place.worker] -= 1;
                     }
                 }
                 Report::Exited { .. } => {
-                    state.runs.remove(&run);
+                    state.remove(run);
                 }
             }
         }
@@ -311,6 +329,33 @@ impl Shared {
 }
 
 impl State {
+    fn insert(&mut self, run: RunId, place: Place) {
+        self.waiting[place.worker] += 1;
+        if let Some(strand) = place.strand {
+            self.strands.entry(strand).or_insert((place.worker, 0)).1 += 1;
+        }
+        self.runs.insert(run, place);
+    }
+
+    fn remove(&mut self, run: RunId) -> Option<Place> {
+        let place = self.runs.remove(&run)?;
+        if let Some(strand) = place.strand
+            && let Some((_, count)) = self.strands.get_mut(&strand)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.strands.remove(&strand);
+            }
+        }
+        Some(place)
+    }
+
+    /// Runs of one strand have one worker.
+    fn worker_for(&self, strand: Option<StrandId>) -> usize {
+        let known = strand.and_then(|strand| self.strands.get(&strand));
+        known.map_or_else(|| self.least_busy(), |(worker, _)| *worker)
+    }
+
     fn least_busy(&self) -> usize {
         let least = self.waiting.iter().enumerate().min_by_key(|(_, waiting)| **waiting);
         // There is at least one worker.

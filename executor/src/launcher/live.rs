@@ -7,13 +7,14 @@ use std::{
     ffi::{CStr, CString},
 };
 
-use super::{Output, RunId, Spawn};
+use super::{Output, RunId, Spawn, StrandId};
 use crate::{cgroup::Group, output::Files};
 
 /// A run that has a process.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) id: RunId,
+    pub(super) strand: Option<StrandId>,
     /// What it writes to.
     pub(super) files: Files,
     /// The entry of the environment by which its processes are recognised.
@@ -25,9 +26,10 @@ pub(super) struct Run {
 impl Run {
     /// Keeps what is needed of a request when its process has been started.
     pub(super) fn new(spawn: Spawn, mark: &Mark, group: Option<Group>) -> Self {
-        let Spawn { run, cwd, stdout, stderr, keeping, mut env, .. } = spawn;
+        let Spawn { run, strand, cwd, stdout, stderr, keeping, mut env, .. } = spawn;
         let mark = mark.position(&env).map(|at| env.swap_remove(at));
-        Self { id: run, files: Files::new(cwd, path(stdout), path(stderr), keeping), mark, group }
+        let files = Files::new(cwd, path(stdout), path(stderr), keeping);
+        Self { id: run, strand, files, mark, group }
     }
 }
 

@@ -158,7 +158,7 @@ impl Outcomes {
 
     fn count(&mut self, report: &Report) {
         match report {
-            Report::Started { .. } => {}
+            Report::Started { .. } | Report::Returned { .. } => {}
             Report::SpawnFailed { errno, step, .. } => {
                 self.failed += 1;
                 self.failure = Some((*errno, *step));

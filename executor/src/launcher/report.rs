@@ -11,7 +11,7 @@ use super::RunId;
 use crate::cgroup::OutOfMemory;
 pub use crate::output::Cut;
 
-/// Something that happened to a run: `Started`, then `Exited`; or `SpawnFailed` alone.
+/// Something that happened to a run: `Started`, then `Exited`; or `SpawnFailed` or `Returned` alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// Its program runs: exec(2) succeeded.
@@ -33,6 +33,11 @@ pub enum Report {
         step: Step,
         /// When.
         at: SystemTime,
+    },
+    /// It was cancelled before it was started. Nothing is left of it.
+    Returned {
+        /// Which run.
+        run: RunId,
     },
     /// Its first process ended.
     Exited {
@@ -61,6 +66,7 @@ impl Report {
         match self {
             Self::Started { run, .. }
             | Self::SpawnFailed { run, .. }
+            | Self::Returned { run }
             | Self::Exited { run, .. } => *run,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 
-use super::RunId;
+use super::{RunId, StrandId};
 use crate::cgroup::Limits;
 pub use crate::output::Keeping;
 
@@ -17,6 +17,9 @@ pub use crate::output::Keeping;
 pub struct Spawn {
     /// Name of the run in reports and signals. Never used twice.
     pub run: RunId,
+    /// Runs of one strand run one after the other, in the order in which they are asked for; their
+    /// ends are told late while there are others behind them. A run without starts at once.
+    pub strand: Option<StrandId>,
     /// The file to execute; `PATH` is not searched. One without a format the
     /// kernel knows is given to `/bin/sh`, as execvp(3) does.
     pub program: CString,
@@ -53,6 +56,7 @@ impl Spawn {
     pub fn new(run: RunId, program: CString) -> Self {
         Self {
             run,
+            strand: None,
             argv: vec![program.clone()],
             program,
             env: Vec::new(),

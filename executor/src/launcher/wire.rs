@@ -20,8 +20,9 @@
 //!
 //! ```text
 //! frame    = length:u32 message*          0 < length ≤ 4 MiB, the length of all messages
-//! message  = tag:u8 fields                executor → worker: 1 Spawn, 2 Signal
-//!                                         worker → executor: 1 Started, 2 SpawnFailed, 3 Exited
+//! message  = tag:u8 fields                executor → worker: 1 Spawn, 2 Signal, 3 Cancel
+//!                                         worker → executor: 1 Started, 2 SpawnFailed, 3 Exited,
+//!                                                            4 Returned
 //! string   = length:u32 byte*             without NUL
 //! list     = count:u32 element*
 //! optional = 0:u8 | 1:u8 value

@@ -7,13 +7,16 @@
 //! signal never hits a stranger.
 //!
 //! ```text
-//!                 ┌──────────── transient failure, at most RETRIES times ───────┐
-//!                 ▼                                                             │
-//!   Spawn ──▶ queued ──── start ──▶ live ──── reaped ──▶ Exited             later
-//!                 │                  (Started)                                  ▲
-//!                 └──── start fails ──▶ SpawnFailed                             │
-//!                                   └───────────────────────────────────────────┘
+//!    others of its strand
+//!   Spawn ──▶ behind            ┌────── transient failure, at most RETRIES times ───┐
+//!     │         │ they ended    ▼                                                   │
+//!     └─────────┴───────────▶ queued ──── start ──▶ live ──── reaped ──▶ Exited   later
+//!                               │                  (Started)                        ▲
+//!                               └──── start fails ──▶ SpawnFailed                   │
+//!                                                 └─────────────────────────────────┘
 //! ```
+//!
+//! Cancel makes `Returned` of what has no process.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -35,18 +38,20 @@ use nix::{
 };
 
 use super::{
-    Kept, Report, RunId, Scope, Signal, Spawn,
+    Kept, Report, RunId, Scope, Signal, Spawn, StrandId,
     birth::{Birthplace, Failure},
     groups::Groups,
     leftovers::Leftovers,
     live::{Live, Mark, Run},
     processes::{self, Processes},
+    strands::Strands,
     sys::{self, Reaped},
     wire::{Inbox, Outbox, Request, WireError},
 };
 use crate::{
     cgroup::Pool,
     output::{Packs, Settled, Watch, Watched},
+    slice,
 };
 
 /// Delay before the first of the retries; it doubles with each.
@@ -60,6 +65,9 @@ const RETRIES: u32 = 6;
 ///
 /// Each delivery wakes the executor, which costs more than all else it does for a run.
 const REPORT_DELAY: Duration = Duration::from_millis(1);
+
+/// How long the reports of ends may wait while every strand that had one goes on without being told.
+const FED_DELAY: Duration = Duration::from_millis(4);
 
 /// There are many short runs if this many have ended within [`RECENT`].
 const MANY: usize = 4;
@@ -101,6 +109,7 @@ pub(super) struct Setup {
 
 /// Works until there is a reason to end, and leaves no process behind.
 pub(super) fn run(setup: Setup) -> io::Result<End> {
+    slice::shorten();
     let mut worker = Worker {
         link: setup.link,
         signals: setup.signals,
@@ -110,7 +119,9 @@ pub(super) fn run(setup: Setup) -> io::Result<End> {
         blocked: false,
         unsent_since: None,
         unsent_end: false,
+        unsent_hungry: false,
         ends: VecDeque::with_capacity(MANY),
+        behind: Strands::default(),
         queue: VecDeque::new(),
         later: VecDeque::new(),
         live: Live::default(),
@@ -144,8 +155,12 @@ struct Worker {
     unsent_since: Option<Instant>,
     /// Some of what is unsent is more than a start.
     unsent_end: bool,
+    /// And somebody may have something for the place that is free now.
+    unsent_hungry: bool,
     /// When the last of the runs have ended, at most [`MANY`].
     ends: VecDeque<Instant>,
+    /// Those that wait for others of their strand.
+    behind: Strands<Queued>,
     queue: VecDeque<Queued>,
     later: VecDeque<(Instant, Queued)>,
     live: Live,
@@ -202,8 +217,13 @@ impl Worker {
         let since = self.unsent_since?;
         let busy =
             self.ends.len() == MANY && self.ends.front().is_some_and(|end| end.elapsed() < RECENT);
+        let fed = self.unsent_end && !self.unsent_hungry;
         let wait = !self.queue.is_empty() || (busy && !self.unsent_end);
-        Some(if wait { since + REPORT_DELAY } else { since })
+        Some(match (fed, wait) {
+            (true, _) => since + FED_DELAY,
+            (false, true) => since + REPORT_DELAY,
+            (false, false) => since,
+        })
     }
 
     fn poll(&self) -> Result<Ready, End> {
@@ -262,10 +282,12 @@ impl Worker {
         for request in requests {
             match request {
                 Request::Spawn(spawn) => {
+                    let strand = spawn.strand;
                     let queued = Queued { spawn, failures: 0, signals: Vec::new() };
-                    self.queue.push_back(queued);
+                    self.queue.extend(self.behind.enter(strand, queued));
                 }
                 Request::Signal(signal) => signals.push(signal),
+                Request::Cancel(run) => self.cancel(run),
             }
         }
         self.signal(signals);
@@ -290,10 +312,33 @@ impl Worker {
                 self.later.insert(position, (at, queued));
             }
             Err(Failure { step, errno }) => {
-                let run = queued.spawn.run;
+                let Spawn { run, strand, .. } = queued.spawn;
+                self.leave(strand);
                 self.report(&Report::SpawnFailed { run, errno, step, at: SystemTime::now() });
             }
         }
+    }
+
+    /// The place of a run in its strand is free: the next one may have it.
+    fn leave(&mut self, strand: Option<StrandId>) {
+        self.queue.extend(self.behind.leave(strand));
+        self.unsent_hungry |= !self.behind.has_more(strand);
+    }
+
+    /// Gives a run up that has no process.
+    fn cancel(&mut self, run: RunId) {
+        let is = |queued: &Queued| queued.spawn.run == run;
+        if self.behind.take(is).is_none() {
+            let queue = self.queue.iter().position(is).and_then(|at| self.queue.remove(at));
+            let later = || {
+                let at = self.later.iter().position(|(_, queued)| is(queued))?;
+                self.later.remove(at).map(|(_, queued)| queued)
+            };
+            // Otherwise it runs, or has ended: that is told.
+            let Some(queued) = queue.or_else(later) else { return };
+            self.leave(queued.spawn.strand);
+        }
+        self.report(&Report::Returned { run });
     }
 
     fn reap(&mut self) {
@@ -311,7 +356,7 @@ impl Worker {
             }
             self.ends.push_back(now);
             self.leftovers.run_ended(pid, now);
-            let run_id = run.id;
+            let (run_id, strand) = (run.id, run.strand);
             let out_of_memory = self.groups.ended(&mut run);
             let Settled { stdout, stderr, folder_removed } = run.files.settle(&mut self.packs);
             self.report(&Report::Exited {
@@ -324,6 +369,7 @@ impl Worker {
                 kept: Kept { stdout_cut: stdout.cut, stderr_cut: stderr.cut, folder_removed },
                 out_of_memory,
             });
+            self.leave(strand);
         }
     }
 
@@ -379,6 +425,7 @@ impl Worker {
             .iter_mut()
             .chain(self.later.iter_mut().map(|(_, queued)| queued))
             .find(|queued| queued.spawn.run == run)
+            .or_else(|| self.behind.find(|queued| queued.spawn.run == run))
     }
 
     fn report(&mut self, report: &Report) {
@@ -386,6 +433,7 @@ impl Worker {
         let _fits = self.outbox.push(report);
         self.unsent_since.get_or_insert_with(Instant::now);
         self.unsent_end |= !matches!(report, Report::Started { .. });
+        self.unsent_hungry |= matches!(report, Report::Returned { .. });
     }
 
     fn flush(&mut self) {
@@ -406,6 +454,7 @@ impl Worker {
         }
         self.unsent_since = None;
         self.unsent_end = false;
+        self.unsent_hungry = false;
     }
 }
 

@@ -112,6 +112,10 @@ fn work(tasks: &Path, orders: &mpsc::Receiver<Removal>, shared: &Shared) {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
+    // One call for a folder that nothing was written into.
+    if fs::remove_dir(path).is_ok() {
+        return Ok(());
+    }
     if fs::symlink_metadata(path)?.is_dir() {
         fs::remove_dir_all(path)
     } else {

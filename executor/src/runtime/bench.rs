@@ -49,6 +49,7 @@ impl RequestBench {
     pub fn request(&mut self) -> launcher::Spawn {
         self.next += 1;
         let spawn = Spawn {
+            strand: None,
             run: RunId(self.next),
             template: Arc::clone(&self.template),
             item: Some(Item { index: self.next, line: None, attempt: None }),

@@ -69,6 +69,7 @@ pub(crate) struct ProcessRuntime {
     /// Requests that were not handed over yet.
     spawns: Vec<launcher::Spawn>,
     signals: Vec<launcher::Signal>,
+    cancelled: Vec<RunId>,
     /// Runs that could not be asked for.
     refused: Vec<(RunId, RunEvent)>,
     /// Those over the network.
@@ -114,6 +115,7 @@ impl ProcessRuntime {
             templates,
             spawns: Vec::new(),
             signals: Vec::new(),
+            cancelled: Vec::new(),
             refused: Vec::new(),
             probes: Probes::default(),
             answers: Vec::new(),
@@ -133,6 +135,7 @@ impl ProcessRuntime {
         }
         self.spawns.clear();
         self.signals.clear();
+        self.cancelled.clear();
         if self.deaths >= DEATHS_MAX {
             return RuntimeEvent::Broken {
                 reason: format!("the launcher died {DEATHS_MAX} times in a row: {reason}"),
@@ -185,6 +188,8 @@ impl ProcessRuntime {
                 let request = self.starting.remove(&run);
                 Some(Answer::Nothing { reason: failure(step, errno, request.as_ref()) })
             }
+            // Only runs are cancelled.
+            Report::Returned { .. } => None,
             Report::Exited { wait_status, .. } => Some(Answer::Exited { wait_status }),
         }
     }
@@ -204,6 +209,10 @@ impl ProcessRuntime {
                 let request = self.starting.remove(&run);
                 let message = failure(step, errno, request.as_ref());
                 RunEvent::Refused { message, reason: None, at: at.into() }
+            }
+            Report::Returned { .. } => {
+                self.starting.remove(&run);
+                RunEvent::Returned
             }
             Report::Exited {
                 wait_status,
@@ -240,8 +249,7 @@ impl Runtime for ProcessRuntime {
     }
 
     fn cancel(&mut self, run: RunId) {
-        // The launcher is as fast as a message that it should not.
-        tracing::debug!(%run, "not wanted any more");
+        self.cancelled.push(run);
     }
 
     fn signal(&mut self, run: RunId, signal: Signal) {
@@ -278,6 +286,9 @@ impl Runtime for ProcessRuntime {
     fn flush(&mut self) {
         if !self.spawns.is_empty() {
             self.launcher.spawn(mem::take(&mut self.spawns));
+        }
+        if !self.cancelled.is_empty() {
+            self.launcher.cancel(mem::take(&mut self.cancelled));
         }
         if !self.signals.is_empty() {
             self.launcher.signal(mem::take(&mut self.signals));

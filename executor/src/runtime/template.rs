@@ -147,6 +147,7 @@ impl Templates {
             nice: options.nice,
             rlimits: prepared.rlimits,
             limits: prepared.limits,
+            strand: spawn.strand,
             ..launcher::Spawn::new(spawn.run, program)
         })
     }
@@ -292,6 +293,7 @@ mod tests {
             item: Some(Item { index: 3, line: Some("a b".into()), attempt: None }),
             task: "job.3".into(),
             ports: vec![8003, 8004],
+            strand: None,
         }
     }
 

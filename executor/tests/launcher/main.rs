@@ -10,4 +10,5 @@ mod pressure;
 mod protocol;
 mod runs;
 mod signals;
+mod strands;
 mod support;

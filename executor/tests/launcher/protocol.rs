@@ -13,9 +13,9 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 
-const HELLO: &[u8] = b"MRML\x02\x00\x00\x00";
+const HELLO: &[u8] = b"MRML\x03\x00\x00\x00";
 
-const ANSWER: &[u8] = b"MRML\x02\x00";
+const ANSWER: &[u8] = b"MRML\x03\x00";
 
 /// A launcher with one worker, and our ends of its sockets.
 struct Raw {
@@ -78,6 +78,8 @@ fn spawn() -> Vec<u8> {
     [
         &[1][..],
         &7_u64.to_le_bytes(),
+        // No strand.
+        &[0],
         &string(b"/bin/sh"),
         &3_u32.to_le_bytes(),
         &string(b"sh"),
@@ -159,10 +161,10 @@ fn strangers_and_other_versions_are_turned_away() {
     assert_eq!(code, Some(1));
     assert!(error.contains("does not speak the launcher's protocol"), "{error}");
 
-    let raw = Raw::greet(b"MRML\x03\x00 and what a later version adds");
+    let raw = Raw::greet(b"MRML\x04\x00 and what a later version adds");
     // The answer lets the other side say what is wrong as well.
     assert_eq!(raw.packet(), ANSWER);
     let (code, error) = raw.end();
     assert_eq!(code, Some(1));
-    assert!(error.contains("version 3"), "{error}");
+    assert!(error.contains("version 4"), "{error}");
 }

@@ -25,6 +25,7 @@ pub(crate) const MARK: &str = "RIG_RUN";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     Exited { wait_status: i32, stdout_bytes: u64, stderr_bytes: u64 },
+    Returned,
     Failed { step: Step, errno: i32 },
 }
 
@@ -165,6 +166,10 @@ impl Rig {
             Report::SpawnFailed { run, errno, step, .. } => {
                 assert!(!self.started.contains_key(&run));
                 self.note_end(run, End::Failed { step, errno });
+            }
+            Report::Returned { run } => {
+                assert!(!self.started.contains_key(&run));
+                self.note_end(run, End::Returned);
             }
             Report::Exited { run, wait_status, stdout_bytes, stderr_bytes, .. } => {
                 assert!(self.started.contains_key(&run), "{run} ended before it started");

@@ -26,6 +26,7 @@ pub(super) fn spawn() -> Spawn {
         item: None,
         task: "t".into(),
         ports: Vec::new(),
+        strand: None,
     }
 }
 

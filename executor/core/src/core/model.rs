@@ -37,6 +37,7 @@ enum Op {
     KillItems { task: u8, begin: u8, len: u8 },
     Started(u8),
     Refused(u8),
+    Returned(u8),
     Exited(u8, i32),
     Answer(u8),
     Acknowledge(u8),
@@ -67,6 +68,7 @@ impl Op {
             Self::Accept => Some(false),
             Self::Started(_)
             | Self::Refused(_)
+            | Self::Returned(_)
             | Self::Exited(..)
             | Self::Pass(_)
             | Self::LauncherDied => None,
@@ -93,6 +95,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(task, begin, len)| Op::KillItems { task, begin, len }),
         14 => any::<u8>().prop_map(Op::Started),
         1 => any::<u8>().prop_map(Op::Refused),
+        3 => any::<u8>().prop_map(Op::Returned),
         14 => (any::<u8>(), wait_status).prop_map(|(run, status)| Op::Exited(run, status)),
         8 => any::<u8>().prop_map(Op::Answer),
         8 => any::<u8>().prop_map(Op::Acknowledge),
@@ -235,6 +238,16 @@ impl Model {
                     self.sim.refused(&name, "not here");
                 }
             }
+            Op::Returned(number) => {
+                let cancelled = self.sim.cancelled_tasks();
+                let cancelled = cancelled
+                    .into_iter()
+                    .filter(|name| !self.running.contains(&self.sim.run(name)))
+                    .collect::<Vec<_>>();
+                if let Some(name) = Self::pick(&cancelled, number) {
+                    self.sim.returned(name);
+                }
+            }
             Op::Exited(number, wait_status) => {
                 if let Some((name, run)) = self.pick_run(number, true) {
                     self.running.remove(&run);
@@ -284,7 +297,10 @@ impl Model {
     }
 
     fn pick_run(&self, number: u8, running: bool) -> Option<(String, RunId)> {
-        let runs = self.sim.runs.iter().filter(|(_, run)| self.running.contains(run) == running);
+        let runs =
+            self.sim.runs.iter().filter(|(_, run)| {
+                self.running.contains(run) == running && !self.sim.is_behind(**run)
+            });
         let runs = runs.map(|(name, run)| (name.clone(), *run)).collect::<Vec<_>>();
         Self::pick(&runs, number).cloned()
     }
@@ -363,7 +379,10 @@ impl Model {
 
     fn check_bounds(&self) {
         assert!(self.sim.calls.len() <= CALLS);
-        let starting = self.sim.runs.iter().filter(|(_, run)| !self.running.contains(run));
+        let starting =
+            self.sim.runs.iter().filter(|(_, run)| {
+                !self.running.contains(run) && !self.sim.followers.contains(run)
+            });
         let (slow, quick) = starting
             .map(|(name, _)| task_of(name))
             .partition::<Vec<_>, _>(|name| self.slow.contains(*name));
@@ -373,7 +392,12 @@ impl Model {
         }
         for (name, given) in &self.given {
             let prefix = format!("j-{name}.");
-            let runs = self.sim.runs.keys().filter(|task| task.starts_with(&prefix)).count();
+            let runs = self
+                .sim
+                .runs
+                .iter()
+                .filter(|(task, run)| task.starts_with(&prefix) && !self.sim.is_behind(**run));
+            let runs = runs.count();
             assert!(runs <= given.width as usize, "`{name}` runs {runs} at a time");
         }
     }
@@ -390,6 +414,9 @@ impl Model {
             self.sim.take_log();
             let runs = self.sim.runs.clone();
             for (name, run) in runs {
+                if self.sim.is_behind(run) {
+                    continue;
+                }
                 if self.running.insert(run) {
                     self.sim.started(&name);
                 }

@@ -20,7 +20,7 @@ use prost::Message as _;
 
 use crate::{
     Action, Answer, Attempt, CallId, Checkpoint, Config, ConnectionId, Core, Disconnection, Input,
-    LaneId, Note, Now, Probe, RunEvent, RunId, Signal, WallTime,
+    LaneId, Note, Now, Probe, RunEvent, RunId, Signal, StrandId, WallTime,
 };
 
 /// Wall clock at the start of a simulation.
@@ -51,6 +51,11 @@ pub(super) struct Sim {
     pub(super) exit: Option<crate::Exit>,
     names: BTreeMap<Bytes, usize>,
     pub(super) spawned: BTreeSet<RunId>,
+    strands: BTreeMap<RunId, StrandId>,
+    /// Runs that were not the first of their strand: they need no place to start.
+    pub(super) followers: BTreeSet<RunId>,
+    /// Runs that the core has given up or wants back.
+    cancelled: BTreeSet<RunId>,
 }
 
 pub(super) fn config() -> Config {
@@ -135,6 +140,9 @@ impl Sim {
             exit: None,
             names: BTreeMap::new(),
             spawned: BTreeSet::new(),
+            strands: BTreeMap::new(),
+            followers: BTreeSet::new(),
+            cancelled: BTreeSet::new(),
         };
         sim.perform();
         sim
@@ -318,6 +326,26 @@ impl Sim {
         ));
     }
 
+    /// Whether another run is to end before this one may start.
+    pub(super) fn is_behind(&self, run: RunId) -> bool {
+        let Some(strand) = self.strands.get(&run) else { return false };
+        self.runs.values().any(|other| *other < run && self.strands.get(other) == Some(strand))
+    }
+
+    /// Tasks whose runs the core has given up or wants back.
+    pub(super) fn cancelled_tasks(&self) -> Vec<String> {
+        let tasks = self.runs.iter().filter(|(_, run)| self.cancelled.contains(run));
+        tasks.map(|(task, _)| task.clone()).collect()
+    }
+
+    /// The runtime gives a run back that it has not started.
+    pub(super) fn returned(&mut self, task: &str) {
+        self.line(&format!("{task} is given back"));
+        let run = self.run(task);
+        self.runs.remove(task);
+        self.input(Input::Run(run, RunEvent::Returned));
+    }
+
     /// The runtime gives a run up that it was told to cancel.
     pub(super) fn cancelled(&mut self, task: &str) {
         self.line(&format!("{task} is given up"));
@@ -346,6 +374,12 @@ impl Sim {
                     assert!(self.spawned.insert(spawn.run), "a run starts once");
                     let twin = self.runs.insert(spawn.task.clone(), spawn.run);
                     assert_eq!(twin, None, "`{}` runs twice", spawn.task);
+                    if let Some(strand) = spawn.strand {
+                        if self.strands.values().any(|other| *other == strand) {
+                            self.followers.insert(spawn.run);
+                        }
+                        self.strands.insert(spawn.run, strand);
+                    }
                 }
                 Action::Signal(run, signal) => {
                     assert!(self.spawned.contains(&run));
@@ -363,7 +397,10 @@ impl Sim {
                     let at = self.probes.iter().position(|probe| probe.id == id);
                     self.probes.remove(at.expect("only what is under way is abandoned"));
                 }
-                Action::Cancel(run) => assert!(self.spawned.contains(&run)),
+                Action::Cancel(run) => {
+                    assert!(self.spawned.contains(&run));
+                    self.cancelled.insert(run);
+                }
                 Action::Note(_) => {}
                 Action::Exit(exit) => self.exit = Some(exit),
             }
@@ -388,7 +425,10 @@ impl Sim {
                 let status = &call.update.as_ref().expect("an UPDATE").status;
                 format!("UPDATE {}", self.show_status(status))
             }
-            Action::Spawn(spawn) => format!("spawn {} ports {:?}", spawn.task, spawn.ports),
+            Action::Spawn(spawn) => {
+                let behind = if self.strand_is_busy(spawn.strand) { " behind others" } else { "" };
+                format!("spawn {} ports {:?}{behind}", spawn.task, spawn.ports)
+            }
             Action::Signal(run, signal) => {
                 format!("signal {} {signal:?}", self.name(*run))
             }
@@ -408,6 +448,12 @@ impl Sim {
             Action::Note(note) => format!("note: {}", show_note(note)),
             Action::Exit(exit) => format!("exit: {exit:?}"),
         }
+    }
+
+    fn strand_is_busy(&self, strand: Option<StrandId>) -> bool {
+        strand.is_some_and(|strand| {
+            self.runs.values().any(|run| self.strands.get(run) == Some(&strand))
+        })
     }
 
     fn name(&self, run: RunId) -> &str {

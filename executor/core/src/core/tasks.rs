@@ -153,6 +153,7 @@ impl Core {
                         item: single.item,
                         task: id.value.clone(),
                         ports: single.ports,
+                        strand: None,
                     };
                     checks.prepare(id, &spawn);
                     spawn
@@ -174,7 +175,9 @@ impl Core {
             }
             RunEvent::Lost { message, at } => RunEvent::Lost { message: clipped(message), at },
             RunEvent::Waiting { message } => RunEvent::Waiting { message: clipped(message) },
-            other @ (RunEvent::Started { .. } | RunEvent::Exited { .. }) => other,
+            other @ (RunEvent::Started { .. } | RunEvent::Returned | RunEvent::Exited { .. }) => {
+                other
+            }
         };
         match self.runs.handle(now, run, event, &mut self.actions) {
             None => {}
@@ -182,8 +185,9 @@ impl Core {
                 self.handle_waiting(now, &owner.task, message);
             }
             Some((owner, Change::Started(details))) => {
-                self.handle_started(now, &owner.task, details.map(|details| *details));
+                self.handle_started(now, &owner, details.map(|details| *details));
             }
+            Some((owner, Change::Returned)) => self.handle_returned(now, &owner),
             Some((owner, Change::Ended(outcome))) => self.handle_ended(now, &owner, outcome),
         }
     }
@@ -203,8 +207,15 @@ impl Core {
         self.update(now, id, Weight::Light, content);
     }
 
-    fn handle_started(&mut self, now: Now, id: &TaskId, details: Option<StartDetails>) {
+    fn handle_started(&mut self, now: Now, owner: &Owner, details: Option<StartDetails>) {
+        let id = &owner.task;
         let Some(task) = self.tasks.get_mut(id) else { return };
+        if let (Stage::Active(_, Body::Batch(batch)), Part::Item { index, slot, .. }) =
+            (&mut task.stage, owner.part)
+            && batch.handle_started(index, slot)
+        {
+            batch.fill(now.instant, id, task.grace, &mut self.runs, &mut self.actions);
+        }
         let Stage::Active(progress @ Progress::Waiting, body) = &mut task.stage else { return };
         *progress = Progress::Running;
         let details = match body {
@@ -227,7 +238,7 @@ impl Core {
         let received = task.received;
         match (&mut task.stage, owner.part) {
             (Stage::Active(_, Body::Batch(batch)), Part::Item { index, attempt, slot }) => {
-                batch.handle_ended(index, attempt, slot, &outcome);
+                batch.handle_ended(now.instant, (index, attempt, slot), &outcome);
                 self.settle(now, &owner.task);
             }
             (&mut Stage::Active(_, Body::Single { index, attempt, .. }), Part::Whole) => {
@@ -251,11 +262,33 @@ impl Core {
         }
     }
 
+    /// Handles that a run is back that was not started: it waits again.
+    fn handle_returned(&mut self, now: Now, owner: &Owner) {
+        let Some(task) = self.tasks.get_mut(&owner.task) else { return };
+        match (&mut task.stage, owner.part) {
+            (Stage::Active(_, Body::Batch(batch)), Part::Item { index, slot, .. }) => {
+                batch.handle_returned(now.instant, index, slot);
+                self.settle(now, &owner.task);
+            }
+            // Only runs of batches are asked for back unless they are killed.
+            (Stage::Active(_, Body::Single { .. }), Part::Whole) => {
+                let message = "its runtime gave it back without being asked".to_owned();
+                let outcome = Outcome::without_process(TaskState::TaskFailed, message, now.wall);
+                self.handle_ended(now, owner, outcome);
+            }
+            (Stage::Active(_, Body::Single { .. }), Part::Item { .. })
+            | (Stage::Active(_, Body::Batch(_)), Part::Whole)
+            | (Stage::Ended, Part::Whole | Part::Item { .. }) => {}
+        }
+    }
+
     /// Starts, reports and ends whatever a batch is ready for.
     pub(super) fn settle(&mut self, now: Now, id: &TaskId) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let Stage::Active(_, Body::Batch(batch)) = &mut task.stage else { return };
-        batch.fill(id, task.grace, &mut self.runs);
+        let look_at = batch.recall(now.instant, &self.runs, &mut self.actions);
+        self.timers.extend(look_at.map(|at| (at, id.clone())));
+        batch.fill(now.instant, id, task.grace, &mut self.runs, &mut self.actions);
         if batch.can_end() {
             let (state, message) = batch.ending();
             let data = Some(batch.take_report());
@@ -268,13 +301,13 @@ impl Core {
             return;
         }
         if at > now.instant {
-            self.reports.insert((at, id.clone()));
+            self.timers.insert((at, id.clone()));
             return;
         }
         batch.start_interval(now.instant);
         let data = Some(batch.take_report());
         // Room for results may have been what held the batch back.
-        batch.fill(id, task.grace, &mut self.runs);
+        batch.fill(now.instant, id, task.grace, &mut self.runs, &mut self.actions);
         let content = Content { data, ..TaskState::TaskRunning.into() };
         self.update(now, id, Weight::Results, content);
     }

@@ -341,3 +341,90 @@ fn reports_fit_and_items_stop_when_nobody_listens() {
     }
     assert_eq!(sim.run(&format!("j-b.{started}")).0, started + 1);
 }
+
+/// Items of `j-b` that the runtime has, the first of their slots and those behind them.
+fn given(sim: &Sim) -> (Vec<String>, Vec<String>) {
+    let runs = sim.runs.iter().map(|(task, run)| (task.clone(), sim.is_behind(*run)));
+    let (behind, first): (Vec<_>, Vec<_>) = runs.partition(|(_, behind)| *behind);
+    let names = |runs: Vec<(String, bool)>| runs.into_iter().map(|(task, _)| task).collect();
+    (names(first), names(behind))
+}
+
+#[test]
+fn short_items_are_given_away_ahead_of_time_and_wanted_back_from_behind_one_that_lasts() {
+    let mut sim = Sim::subscribed(config());
+    sim.launch(batch("b", 100, 2));
+    for round in 0..2 {
+        let (first, behind) = given(&sim);
+        assert_eq!((first.len(), behind.len()), (2, 0), "{round}");
+        for task in first {
+            sim.started(&task);
+            sim.pass(Duration::from_millis(1));
+            sim.exited(&task, 0);
+        }
+    }
+    let (first, _) = given(&sim);
+    first.iter().for_each(|task| sim.started(task));
+    let (still, behind) = given(&sim);
+    assert_eq!((&still, behind.len()), (&first, 16), "eight a slot");
+    // One slot goes on, the other has an item that lasts.
+    sim.exited(&first[0], 0);
+    let (now, behind) = given(&sim);
+    let next = now.iter().find(|task| **task != first[1]).unwrap().clone();
+    assert_eq!((now.len(), behind.len()), (2, 16), "one moved up, another came");
+    sim.started(&next);
+    for _ in 0..30 {
+        sim.pass(Duration::from_millis(4));
+        let (now, _) = given(&sim);
+        let next = now.iter().find(|task| **task != first[1]).unwrap().clone();
+        if sim.cancelled_tasks().contains(&next) {
+            continue;
+        }
+        sim.exited(&next, 0);
+        let (now, _) = given(&sim);
+        let next = now.iter().find(|task| **task != first[1]).unwrap().clone();
+        sim.started(&next);
+    }
+    let wanted = sim.cancelled_tasks();
+    assert_eq!(wanted.len(), 8, "all behind the one that lasts");
+    wanted.iter().for_each(|task| sim.returned(task));
+    // They go to the slot that is free first, before all others, and all items end once.
+    sim.take_log();
+    let mut rest = 0;
+    while sim.core.active_tasks() > 0 {
+        rest += 1;
+        assert!(rest < 200, "it never ends");
+        let (now, _) = given(&sim);
+        let next = now.iter().find(|task| **task != first[1]).unwrap_or(&first[1]).clone();
+        if next != first[1] {
+            sim.started(&next);
+        }
+        sim.exited(&next, 0);
+        sim.flush();
+    }
+    let log = sim.take_log();
+    assert!(log.contains("b finished `100 items: 100 finished`"), "{log}");
+}
+
+#[test]
+fn items_behind_others_are_killed_where_they_are() {
+    let mut sim = Sim::subscribed(config());
+    sim.launch(batch("b", 100, 1));
+    for _ in 0..4 {
+        let (first, _) = given(&sim);
+        sim.started(&first[0]);
+        sim.exited(&first[0], 0);
+    }
+    let (first, _) = given(&sim);
+    sim.started(&first[0]);
+    let (_, behind) = given(&sim);
+    assert_eq!(behind.len(), 8);
+    sim.kill("b", Some(S));
+    assert_eq!(sim.cancelled_tasks(), behind);
+    behind.iter().for_each(|task| sim.returned(task));
+    sim.exited(&first[0], 15);
+    sim.flush();
+    let log = sim.take_log();
+    assert!(log.contains("b killed `100 items: 4 finished, 96 killed`"), "{log}");
+    assert_eq!(sim.core.active_tasks(), 0);
+}

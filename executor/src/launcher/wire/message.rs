@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use marmoset_executor_core::RunId;
+use marmoset_executor_core::{RunId, StrandId};
 
 use super::{Reader, Wire, WireError};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What both ends must have in common.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// The most a packet on the control socket has.
 pub(crate) const PACKET_MAX: usize = 4096;
@@ -98,6 +98,8 @@ fn take_magic(from: &mut Reader<'_>) -> Result<(), WireError> {
 pub(crate) enum Request {
     Spawn(Spawn),
     Signal(Signal),
+    /// Gives a run up that has not started.
+    Cancel(RunId),
 }
 
 impl Wire for Request {
@@ -111,6 +113,10 @@ impl Wire for Request {
                 out.push(2);
                 signal.put(out);
             }
+            Self::Cancel(run) => {
+                out.push(3);
+                run.put(out);
+            }
         }
     }
 
@@ -118,6 +124,7 @@ impl Wire for Request {
         match u8::take(from)? {
             1 => Spawn::take(from).map(Self::Spawn),
             2 => Signal::take(from).map(Self::Signal),
+            3 => RunId::take(from).map(Self::Cancel),
             tag => Err(WireError::Tag { what: "request", tag }),
         }
     }
@@ -142,6 +149,7 @@ macro_rules! fields {
 
 fields!(Spawn {
     run,
+    strand,
     program,
     argv,
     env,
@@ -207,6 +215,16 @@ impl Wire for Place {
 }
 
 impl Wire for RunId {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        u64::take(from).map(Self)
+    }
+}
+
+impl Wire for StrandId {
     fn put(&self, out: &mut Vec<u8>) {
         self.0.put(out);
     }
@@ -282,6 +300,10 @@ impl Wire for Report {
                 step.put(out);
                 at.put(out);
             }
+            Self::Returned { run } => {
+                out.push(4);
+                run.put(out);
+            }
             Self::Exited {
                 run,
                 wait_status,
@@ -328,6 +350,7 @@ impl Wire for Report {
                 kept: Wire::take(from)?,
                 out_of_memory: Wire::take(from)?,
             }),
+            4 => Ok(Self::Returned { run: Wire::take(from)? }),
             tag => Err(WireError::Tag { what: "report", tag }),
         }
     }

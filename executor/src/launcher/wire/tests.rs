@@ -11,7 +11,8 @@ use super::*;
 use crate::{
     cgroup::{Branch, Limits, OutOfMemory, Place},
     launcher::{
-        Cut, Keeping, Kept, Output, Report, Rlimit, RunId, Scope, Signal, Spawn, Step, Usage, User,
+        Cut, Keeping, Kept, Output, Report, Rlimit, RunId, Scope, Signal, Spawn, Step, StrandId,
+        Usage, User,
     },
 };
 
@@ -47,14 +48,15 @@ fn limits() -> impl Strategy<Value = Limits> {
 
 prop_compose! {
     fn spawn()(
-        (run, create_cwd, umask, nice) in any::<(u64, bool, Option<u32>, i32)>(),
+        (run, strand) in any::<(u64, Option<u64>)>(),
+        (create_cwd, umask, nice) in any::<(bool, Option<u32>, i32)>(),
         (program, cwd, argv, env) in (text(), text(), vec(text(), 0..5), vec(text(), 0..5)),
         (stdout, stderr) in (output(), output()),
         (user, rlimits, limits) in (option::of(user()), vec(rlimit(), 0..3), option::of(limits())),
         (limit, pack) in (any::<Option<std::num::NonZeroU64>>(), option::of(text())),
     ) -> Spawn {
         Spawn {
-            run: RunId(run), program, argv, env, cwd, create_cwd, stdout, stderr, user, umask,
+            run: RunId(run), strand: strand.map(StrandId), program, argv, env, cwd, create_cwd, stdout, stderr, user, umask,
             nice, rlimits, limits, keeping: Keeping { limit, pack },
         }
     }
@@ -63,6 +65,7 @@ prop_compose! {
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         3 => spawn().prop_map(Request::Spawn),
+        1 => any::<u64>().prop_map(|run| Request::Cancel(RunId(run))),
         1 => any::<(u64, i32, bool)>().prop_map(|(run, signal, all)| Request::Signal(Signal {
             run: RunId(run),
             signal,
@@ -79,6 +82,7 @@ fn report() -> impl Strategy<Value = Report> {
     let run = || any::<u64>().prop_map(RunId);
     let span = || any::<u32>().prop_map(|micros| Duration::from_micros(micros.into()));
     prop_oneof![
+        run().prop_map(|run| Report::Returned { run }),
         (run(), any::<i32>(), time()).prop_map(|(run, pid, at)| Report::Started { run, pid, at }),
         (run(), any::<i32>(), prop::sample::select(Step::ALL.to_vec()), time())
             .prop_map(|(run, errno, step, at)| Report::SpawnFailed { run, errno, step, at }),

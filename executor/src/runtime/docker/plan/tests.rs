@@ -95,6 +95,7 @@ fn request_with(
     let plan = Plan::of(&template, site)?;
     let spawn = Spawn {
         run: RunId(1),
+        strand: None,
         template: Arc::new(template),
         item: Some(Item { index: 4, line: Some("x".into()), attempt: None }),
         task: "job.4".into(),
