@@ -39,6 +39,7 @@ mod traces;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -50,7 +51,7 @@ use marmoset_proto::mesos::v1::{
 
 use self::drain::Drain;
 use crate::{
-    action::Action,
+    action::{Action, Template},
     checks::{Checks, Known},
     config::Config,
     ids::{GroupId, RunId},
@@ -75,11 +76,14 @@ pub struct Core {
     life: Life,
     /// TASK_KILLING may be sent.
     killing_state: bool,
-    tasks: BTreeMap<TaskId, Task>,
+    /// Boxed: a map of large values is mostly room for more.
+    tasks: BTreeMap<TaskId, Box<Task>>,
     /// How many tasks have not ended.
     active: usize,
-    /// Tasks without a process so far.
-    waiting: BTreeSet<TaskId>,
+    /// How many tasks have no process so far.
+    waiting: usize,
+    /// Of the last task: thousands that differ in nothing but their ids share one.
+    template: Option<Arc<Template>>,
     /// Tasks that are batches and not over.
     batches: BTreeSet<TaskId>,
     groups: BTreeMap<GroupId, BTreeSet<TaskId>>,
@@ -128,7 +132,8 @@ impl Core {
             killing_state: false,
             tasks: BTreeMap::new(),
             active: 0,
-            waiting: BTreeSet::new(),
+            waiting: 0,
+            template: None,
             batches: BTreeSet::new(),
             groups: BTreeMap::new(),
             last_group: GroupId::default(),

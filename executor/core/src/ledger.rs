@@ -82,7 +82,8 @@ pub(crate) struct Ledger {
     pace: Pace,
     last: Seq,
     last_call: CallId,
-    entries: BTreeMap<Seq, Entry>,
+    /// Boxed: a map of large values is mostly room for more.
+    entries: BTreeMap<Seq, Box<Entry>>,
     by_id: BTreeMap<UpdateId, Seq>,
     by_task: BTreeMap<TaskId, Line>,
     held: BTreeSet<(Instant, Seq)>,
@@ -159,7 +160,8 @@ impl Ledger {
         let until = now + self.hold;
         self.by_id.insert(id, seq);
         self.by_task.entry(task).or_default().seqs.push_back(seq);
-        self.entries.insert(seq, Entry { id, status, weight, place: Place::Held { until } });
+        let entry = Entry { id, status, weight, place: Place::Held { until } };
+        self.entries.insert(seq, Box::new(entry));
         if held {
             self.held.insert((until, seq));
         } else {

@@ -140,7 +140,8 @@ pub fn launcher_died(reason: &str) -> String {
 pub(crate) struct Runs {
     last: RunId,
     last_strand: StrandId,
-    runs: BTreeMap<RunId, Run>,
+    /// Boxed: a map of large values is mostly room for more.
+    runs: BTreeMap<RunId, Box<Run>>,
     /// Runs that start at once.
     quick: Queue,
     /// Runs that need something first.
@@ -254,7 +255,7 @@ impl Runs {
             StartKind::Slow => self.slow.push(&owner.task, id),
         }
         let phase = Phase::Queued(Box::new(spawn));
-        self.runs.insert(id, Run { owner, runtime, start, limit, grace, phase });
+        self.runs.insert(id, Box::new(Run { owner, runtime, start, limit, grace, phase }));
         id
     }
 
@@ -271,7 +272,7 @@ impl Runs {
         let spawn = Box::new(spawn(id));
         let (runtime, start) = (spawn.template.runtime, StartKind::Behind);
         let phase = Phase::Starting { kill: None };
-        self.runs.insert(id, Run { owner, runtime, start, limit, grace, phase });
+        self.runs.insert(id, Box::new(Run { owner, runtime, start, limit, grace, phase }));
         actions.push_back(Action::Spawn(spawn));
         id
     }
@@ -283,7 +284,8 @@ impl Runs {
 
     /// Asks for a run back, if it has not started.
     pub(crate) fn recall(&self, id: RunId, actions: &mut VecDeque<Action>) {
-        if let Some(Run { phase: Phase::Starting { kill: None }, .. }) = self.runs.get(&id) {
+        let phase = self.runs.get(&id).map(|run| &run.phase);
+        if let Some(Phase::Starting { kill: None }) = phase {
             actions.push_back(Action::Cancel(id));
         }
     }
@@ -489,7 +491,7 @@ impl Runs {
 
     /// Whether the launcher has a run.
     pub(crate) fn is_at_launcher(&self, id: RunId) -> bool {
-        self.runs.get(&id).is_some_and(Run::is_at_launcher)
+        self.runs.get(&id).is_some_and(|run| run.is_at_launcher())
     }
 
     /// How many runs the launcher has.
@@ -514,12 +516,12 @@ impl Runs {
         if let Some(at) = before {
             self.timers.remove(&(at, id));
         }
-        if let Some(at) = self.runs.get(&id).and_then(Run::timer) {
+        if let Some(at) = self.runs.get(&id).and_then(|run| run.timer()) {
             self.timers.insert((at, id));
         }
     }
 
-    fn remove(&mut self, id: RunId) -> Option<Run> {
+    fn remove(&mut self, id: RunId) -> Option<Box<Run>> {
         let run = self.runs.remove(&id)?;
         if let Phase::Starting { .. } = run.phase {
             match run.start {

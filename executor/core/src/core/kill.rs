@@ -1,6 +1,6 @@
 //! Kills: of tasks, of groups, of single items.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use marmoset_proto::{
     codec::{self, Encoding},
@@ -35,8 +35,8 @@ impl Core {
     pub(super) fn kill_task(&mut self, now: Now, id: &TaskId, grace: Duration) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let Stage::Active(progress, body) = &mut task.stage else { return };
-        let first = *progress != Progress::Killing;
-        *progress = Progress::Killing;
+        let before = mem::replace(progress, Progress::Killing);
+        let first = before != Progress::Killing;
         let runs = match body {
             Body::Single { run, .. } => vec![*run],
             Body::Batch(batch) => {
@@ -44,7 +44,9 @@ impl Core {
                 batch.kill(now.wall, &Selection::All)
             }
         };
-        self.waiting.remove(id);
+        if before == Progress::Waiting {
+            self.waiting -= 1;
+        }
         self.checks.stop(id, &mut self.actions);
         if first && self.killing_state {
             self.update(now, id, Weight::Passing, TaskState::TaskKilling.into());

@@ -1,6 +1,6 @@
 //! Tasks come, run, report and end.
 
-use std::time::Duration;
+use std::{mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use marmoset_proto::{
@@ -11,7 +11,7 @@ use prost::Message as _;
 
 use super::{Content, Core, Life};
 use crate::{
-    action::Spawn,
+    action::{Spawn, Template},
     batch::Batch,
     ids::{GroupId, RunId},
     input::{RunEvent, StartDetails},
@@ -58,10 +58,10 @@ impl Core {
 
     fn queue_full(&self, more: usize) -> Option<String> {
         let bound = self.config.queue.tasks;
-        (self.waiting.len() + more > bound).then(|| {
+        (self.waiting + more > bound).then(|| {
             format!(
                 "the executor's queue is full: {} tasks wait to be started and `--queue` allows {bound}",
-                self.waiting.len()
+                self.waiting
             )
         })
     }
@@ -95,11 +95,12 @@ impl Core {
             Err(refusal) => (Stage::Ended, Some(refusal)),
         };
         let info = Some(KeptInfo::new(&info));
-        self.tasks.insert(id.clone(), Task { info, received: now.wall, group, grace, stage });
+        let task = Box::new(Task { info, received: now.wall, group, grace, stage });
+        self.tasks.insert(id.clone(), task);
         match refusal {
             None => {
                 self.active += 1;
-                self.waiting.insert(id.clone());
+                self.waiting += 1;
                 self.update(now, &id, Weight::Passing, TaskState::TaskStarting.into());
                 self.settle(now, &id);
             }
@@ -145,11 +146,12 @@ impl Core {
                 let (index, attempt) =
                     single.item.as_ref().map_or((0, 0), |item| (item.index, item.attempt()));
                 let owner = Owner { task: id.clone(), part: Part::Whole };
+                let template = self.shared(single.template);
                 let checks = &mut self.checks;
                 let run = self.runs.add(owner, single.limit, grace, |run| {
                     let spawn = Spawn {
                         run,
-                        template: single.template,
+                        template,
                         item: single.item,
                         task: id.value.clone(),
                         ports: single.ports,
@@ -165,6 +167,14 @@ impl Core {
                 Body::Batch(Box::new(Batch::new(spec, now.wall)))
             }
         })
+    }
+
+    /// The template of the task before, if this one equals it.
+    fn shared(&mut self, template: Arc<Template>) -> Arc<Template> {
+        match &self.template {
+            Some(last) if *last == template => Arc::clone(last),
+            Some(_) | None => Arc::clone(self.template.insert(template)),
+        }
     }
 
     /// Handles what a runtime says about a run.
@@ -225,7 +235,7 @@ impl Core {
             }
             Body::Single { .. } => details.unwrap_or_default(),
         };
-        self.waiting.remove(id);
+        self.waiting -= 1;
         let StartDetails { container_status, data } = details;
         self.checks.start(now.instant, id, container_status.as_ref());
         let content = Content { container_status, data, ..TaskState::TaskRunning.into() };
@@ -315,9 +325,10 @@ impl Core {
     /// Writes the terminal update.
     fn end_task(&mut self, now: Now, id: &TaskId, content: Content) {
         let Some(task) = self.tasks.get_mut(id) else { return };
-        task.stage = Stage::Ended;
+        if let Stage::Active(Progress::Waiting, _) = mem::replace(&mut task.stage, Stage::Ended) {
+            self.waiting -= 1;
+        }
         self.active -= 1;
-        self.waiting.remove(id);
         self.batches.remove(id);
         self.checks.stop(id, &mut self.actions);
         let message = content.message.clone().unwrap_or_default();
