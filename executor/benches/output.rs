@@ -99,7 +99,9 @@ impl Rig {
                         match report {
                             Report::Started { .. } => {}
                             Report::Exited { .. } => ended += 1,
-                            Report::SpawnFailed { .. } => panic!("{report:?}"),
+                            Report::SpawnFailed { .. } | Report::Returned { .. } => {
+                                panic!("{report:?}")
+                            }
                         }
                     }
                 }

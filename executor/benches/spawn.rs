@@ -382,7 +382,9 @@ fn latency() {
                             ends.push(begin.elapsed());
                             ended = true;
                         }
-                        Report::SpawnFailed { .. } => panic!("{report:?}"),
+                        Report::SpawnFailed { .. } | Report::Returned { .. } => {
+                            panic!("{report:?}")
+                        }
                     }
                 }
             }

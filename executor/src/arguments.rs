@@ -111,6 +111,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "5mins", value_parser = duration::parse, help_heading = "Containers")]
     pub(crate) docker_patience: Duration,
 
+    /// How many tasks share a warm container at a time; for more another one is started
+    #[arg(long, value_name = "TASKS", default_value = "64", help_heading = "Containers")]
+    pub(crate) warm_slots: NonZeroUsize,
+
+    /// How long a warm container is kept that no task is in
+    #[arg(long, value_name = "DURATION", default_value = "1mins", value_parser = duration::parse, help_heading = "Containers")]
+    pub(crate) warm_idle: Duration,
+
     /// Let tasks ask for privileged containers, and for parameters that lead out of a container
     #[arg(long, help_heading = "Containers")]
     pub(crate) allow_privileged: bool,

@@ -42,6 +42,7 @@
 pub(crate) mod bench;
 mod birth;
 mod clone3;
+mod door;
 mod groups;
 mod guard;
 mod handle;
@@ -52,17 +53,21 @@ mod processes;
 mod rate;
 mod report;
 mod request;
+mod search;
 mod strands;
 mod supervise;
 mod sys;
 mod wire;
 mod worker;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 pub use marmoset_executor_core::{RunId, StrandId};
 
-pub(crate) use self::sys::kill_process;
+pub(crate) use self::{
+    door::{Door, Visitor},
+    sys::kill_process,
+};
 
 pub use self::{
     handle::{Launcher, LauncherConfig, start},
@@ -94,4 +99,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The body of the first process of a container that tasks share. `socket` is where the executor is.
+///
+/// To be called before any thread is started.
+///
+/// # Errors
+/// The text says why it ended though the executor did not say so.
+pub(crate) fn init(socket: &Path) -> Result<(), String> {
+    guard::run_as_init(socket).map_err(|error| error.to_string())
 }

@@ -17,7 +17,9 @@ use std::future::Future;
 
 use marmoset_executor_core::{Answer, Probe, ProbeId, RunEvent, RunId, Signal, Spawn};
 
-pub(crate) use docker::{DockerConfig, DockerSetup, SOCKET, of_predecessors, subcommand};
+pub(crate) use docker::{
+    DockerConfig, DockerSetup, SOCKET, WarmConfig, of_predecessors, subcommand,
+};
 pub(crate) use process::{ProcessConfig, ProcessRuntime};
 pub(crate) use rooms::Rooms;
 

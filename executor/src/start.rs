@@ -27,8 +27,8 @@ use crate::{
     launcher,
     output::{Folders, OutputDefaults},
     runtime::{
-        DockerConfig, DockerSetup, ProcessConfig, ProcessRuntime, Rooms, of_predecessors,
-        subcommand,
+        DockerConfig, DockerSetup, ProcessConfig, ProcessRuntime, Rooms, WarmConfig,
+        of_predecessors, subcommand,
     },
     slice,
 };
@@ -170,6 +170,11 @@ fn docker(
         inherited: environment.inherited.clone(),
         output: output(arguments),
         reexec,
+        warm: WarmConfig {
+            slots: arguments.warm_slots,
+            idle: arguments.warm_idle,
+            workers: arguments.launcher_workers,
+        },
     })
 }
 

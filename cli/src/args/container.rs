@@ -37,6 +37,11 @@ pub(crate) struct ContainerArgs {
     #[arg(long, value_name = "IMAGE")]
     pub(crate) docker: Option<String>,
 
+    /// Run the tasks as processes in containers of this image that they share and that stay for the
+    /// next ones; without COMMAND the image's own program runs
+    #[arg(long, value_name = "IMAGE", conflicts_with = "docker")]
+    pub(crate) warm: Option<String>,
+
     /// When the image is pulled
     #[arg(long, value_name = "WHEN", default_value = "if-not-present")]
     pub(crate) pull: Pull,
@@ -91,7 +96,7 @@ pub(crate) struct Published {
 impl ContainerArgs {
     /// Finds what no single flag can see; `ports` are those of each task.
     pub(crate) fn check(&self, ports: u32) -> Result<(), String> {
-        if self.docker.is_none() {
+        let Some((flag, image)) = self.image() else {
             let alone = [
                 ("--pull", self.pull != Pull::IfNotPresent),
                 ("--network", self.network != "host"),
@@ -101,12 +106,31 @@ impl ContainerArgs {
                 ("--privileged", self.privileged),
             ];
             return match alone.iter().find(|(_, given)| *given) {
-                Some((flag, _)) => Err(format!("`{flag}` needs `--docker IMAGE`")),
+                Some((flag, _)) => {
+                    Err(format!("`{flag}` needs `--docker IMAGE` or `--warm IMAGE`"))
+                }
                 None => Ok(()),
             };
+        };
+        if image.is_empty() {
+            return Err(format!("`{flag}` must not be empty: name an image"));
         }
-        if self.docker.as_deref() == Some("") {
-            return Err("`--docker` must not be empty: name an image".to_owned());
+        if self.warm.is_some() {
+            if !self.publish.is_empty() {
+                return Err(
+                    "`--publish` has no meaning with `--warm`, whose containers are not of \
+                            one task: use `--network host`, or `--docker`"
+                        .to_owned(),
+                );
+            }
+            if let Some(volume) = self.volume.iter().find(|volume| !volume.source.starts_with('/'))
+            {
+                return Err(format!(
+                    "`--volume {}:{}` is a folder of the task, and containers of `--warm` are not \
+                     of one task: name an absolute path, or use `--docker`",
+                    volume.source, volume.target
+                ));
+            }
         }
         if !self.publish.is_empty() && matches!(self.network.as_str(), "host" | "none") {
             return Err(format!(
@@ -124,9 +148,20 @@ impl ContainerArgs {
         Ok(())
     }
 
+    /// The image, and the flag that names it.
+    pub(crate) fn image(&self) -> Option<(&'static str, &str)> {
+        let docker = self.docker.as_deref().map(|image| ("--docker", image));
+        docker.or_else(|| self.warm.as_deref().map(|image| ("--warm", image)))
+    }
+
+    /// The runtime, where the container does not say it.
+    pub(crate) fn runtime(&self) -> Option<String> {
+        self.warm.is_some().then(|| "warm".to_owned())
+    }
+
     /// The container of each task.
     pub(crate) fn container(&self) -> Option<ContainerInfo> {
-        let image = self.docker.clone()?;
+        let image = self.image()?.1.to_owned();
         let (network, network_infos) = match self.network.as_str() {
             "host" => (Network::Host, Vec::new()),
             "bridge" => (Network::Bridge, Vec::new()),

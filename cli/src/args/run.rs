@@ -181,14 +181,14 @@ pub(crate) struct RunArgs {
     pub(crate) executor: ExecutorArgs,
 
     /// What to run
-    #[arg(value_name = "COMMAND", required_unless_present = "docker", trailing_var_arg = true)]
+    #[arg(value_name = "COMMAND", required_unless_present_any = ["docker", "warm"], trailing_var_arg = true)]
     pub(crate) command: Vec<String>,
 }
 
 impl RunArgs {
     /// What runs: the program, or the image that has one.
     pub(crate) fn program(&self) -> &str {
-        let image = self.container.docker.as_deref();
+        let image = self.container.image().map(|(_, image)| image);
         self.command.first().map(String::as_str).or(image).unwrap_or_default()
     }
 

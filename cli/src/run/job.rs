@@ -50,6 +50,7 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
             // What is to be fetched must not be gone before.
             keep: args.output.is_some().then_some(true),
         },
+        runtime: args.container.runtime(),
         container: args.container.container(),
         pull: args.container.pull(),
         ..JobSpec::new(name, command(args), items)
@@ -74,13 +75,14 @@ fn command(args: &RunArgs) -> CommandInfo {
         let shell = Some(true);
         return CommandInfo { shell, value, environment, uris, ..CommandInfo::default() };
     }
-    if args.container.docker.is_some() {
+    if args.container.image().is_some() {
         // In a container the arguments follow the program, whose name is not among them.
         return CommandInfo {
             shell: Some(false),
             value: args.command.first().cloned(),
             arguments: args.command.iter().skip(1).cloned().collect(),
             environment,
+            uris,
             ..CommandInfo::default()
         };
     }

@@ -119,6 +119,15 @@ impl Template {
     pub(crate) fn starts_at_once(&self) -> bool {
         match self.runtime {
             RuntimeKind::Process => self.command.uris.is_empty(),
+            RuntimeKind::Docker | RuntimeKind::Warm => false,
+        }
+    }
+
+    /// Whether a run of it may stand behind another in a strand. By the time that one has ended, a
+    /// container that they share is there.
+    pub(crate) fn goes_behind(&self) -> bool {
+        match self.runtime {
+            RuntimeKind::Process | RuntimeKind::Warm => self.command.uris.is_empty(),
             RuntimeKind::Docker => false,
         }
     }
@@ -158,17 +167,20 @@ pub enum RuntimeKind {
     Process,
     /// A container of its own.
     Docker,
+    /// A process in a container that tasks of the same kind share.
+    Warm,
 }
 
 impl RuntimeKind {
     /// All there are.
-    pub const ALL: [Self; 2] = [Self::Process, Self::Docker];
+    pub const ALL: [Self; 3] = [Self::Process, Self::Docker, Self::Warm];
 
     /// The name in `TaskSpec.runtime`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Process => "process",
             Self::Docker => "docker",
+            Self::Warm => "warm",
         }
     }
 

@@ -114,7 +114,7 @@ impl Batch {
             self.running.insert(index, run);
             self.slots.add(now, room, run);
         }
-        if !self.spec.template.starts_at_once() {
+        if !self.spec.template.goes_behind() {
             return;
         }
         while self.has_room()

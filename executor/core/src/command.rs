@@ -56,7 +56,7 @@ pub(crate) fn check(command: &CommandInfo, runtime: RuntimeKind) -> Result<(), C
     let shell = command.shell();
     let image = match runtime {
         RuntimeKind::Process => false,
-        RuntimeKind::Docker => true,
+        RuntimeKind::Docker | RuntimeKind::Warm => true,
     };
     match command.value.as_deref() {
         None if image && !shell => {}

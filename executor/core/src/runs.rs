@@ -205,7 +205,7 @@ enum Escalation {
 impl Run {
     fn is_at_launcher(&self) -> bool {
         match (self.runtime, &self.phase) {
-            (RuntimeKind::Docker, _) | (_, Phase::Queued(_)) => false,
+            (RuntimeKind::Docker | RuntimeKind::Warm, _) | (_, Phase::Queued(_)) => false,
             (RuntimeKind::Process, Phase::Starting { .. }) => self.start != StartKind::Slow,
             (RuntimeKind::Process, Phase::Running { .. } | Phase::Killing { .. }) => true,
         }

@@ -32,6 +32,9 @@ use crate::{
 /// Longest task id: it names a folder.
 const ID_BYTES_MAX: usize = 255;
 
+/// The label that names a runtime, as `TaskSpec.runtime` does.
+const RUNTIME_LABEL: &str = "marmoset.runtime";
+
 /// Most items of a batch that run at a time: each of them takes memory before it starts.
 const WIDTH_MAX: u32 = 65_536;
 
@@ -100,7 +103,9 @@ pub enum SpecError {
     #[error("`TaskSpec.item` stands next to `batch`: put it into `batch.items`")]
     ItemBesideBatch,
     /// No such runtime here.
-    #[error("unknown runtime `{name}` in `TaskSpec.runtime`: this executor knows {known}")]
+    #[error(
+        "unknown runtime `{name}` in `TaskSpec.runtime` or the label `marmoset.runtime`: this executor knows {known}"
+    )]
     UnknownRuntime {
         /// What was asked for.
         name: String,
@@ -240,7 +245,8 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
     if task.kill_policy.is_some_and(|policy| negative(&policy.grace_period)) {
         return Err(SpecError::Negative("kill_policy.grace_period"));
     }
-    let runtime = runtime(spec.runtime.as_deref(), task.container.as_ref())?;
+    let name = spec.runtime.as_deref().or_else(|| label(task));
+    let runtime = runtime(name, task.container.as_ref())?;
     if let Some(pack) = spec.output.as_ref().and_then(|output| output.pack.as_ref()) {
         // The number of the pack follows it.
         check_id(pack)
@@ -295,6 +301,12 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
     }
 }
 
+/// The runtime that a task names in its labels: where `data` is not ours there is no other place.
+fn label(task: &TaskInfo) -> Option<&str> {
+    let labels = task.labels.as_ref()?.labels.iter();
+    labels.filter(|label| label.key == RUNTIME_LABEL).find_map(|label| label.value.as_deref())
+}
+
 /// Where a task runs: where it says, or in a container if it has an image.
 fn runtime(
     name: Option<&str>,
@@ -313,8 +325,8 @@ fn runtime(
         RuntimeKind::Process if container.is_some_and(|container| !is_only_rlimits(container)) => {
             Err(SpecError::Container(kind.name()))
         }
-        RuntimeKind::Docker if !image => Err(SpecError::NoImage(kind.name())),
-        RuntimeKind::Process | RuntimeKind::Docker => Ok(kind),
+        RuntimeKind::Docker | RuntimeKind::Warm if !image => Err(SpecError::NoImage(kind.name())),
+        RuntimeKind::Process | RuntimeKind::Docker | RuntimeKind::Warm => Ok(kind),
     }
 }
 

@@ -31,7 +31,7 @@ use nix::{
     unistd::{self, Gid, Uid},
 };
 
-use super::{Output, Spawn, Step, clone3::clone3, sys};
+use super::{Output, Spawn, Step, clone3::clone3, search, sys};
 use crate::cgroup::Door;
 
 /// Why there is no process.
@@ -80,10 +80,12 @@ impl Birthplace {
         if spawn.create_cwd {
             create_folder(spawn)?;
         }
-        match self.execute(spawn, door, &spawn.program, &spawn.argv) {
+        let found = search::find(spawn)?;
+        let program = found.as_deref().unwrap_or(&spawn.program);
+        match self.execute(spawn, door, program, &spawn.argv) {
             Err(Failure { step: Step::Exec, errno: libc::ENOEXEC }) => {
                 let shell = c"/bin/sh".to_owned();
-                let argv = [shell.clone(), spawn.program.clone()]
+                let argv = [shell.clone(), program.to_owned()]
                     .into_iter()
                     .chain(spawn.argv.iter().skip(1).cloned())
                     .collect::<Vec<_>>();

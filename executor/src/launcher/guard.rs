@@ -1,7 +1,8 @@
 //! The guard: the first launcher process.
 //!
 //! Owns the start of the workers and the certainty that nothing outlives them.
-//! Refuses to start or signal anything else. Entered from the hidden subcommand.
+//! Refuses to start or signal anything else. Entered from the hidden subcommand, or as the first
+//! process of a container that tasks share.
 //!
 //! ```text
 //!   Greeting ── hello, links ──▶ Watching ── control closed ──▶ Killing ──▶ end
@@ -16,9 +17,14 @@
 //!   kill as well, and go on if the guard is killed meanwhile.
 
 use std::{
+    env,
     ffi::CString,
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 use nix::{
@@ -28,7 +34,10 @@ use nix::{
         prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
-        socket::{MsgFlags, SockType, getsockopt, send, sockopt},
+        socket::{
+            AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, send,
+            socket, sockopt,
+        },
     },
     unistd,
 };
@@ -36,10 +45,13 @@ use nix::{
 use super::{
     processes,
     sys::{self, Fork, Reaped},
-    wire::{Fault, Hello, HelloAnswer, Reader, VERSION, Wire, WireError},
+    wire::{Fault, Hello, HelloAnswer, Introduction, Reader, VERSION, Wire, WireError},
     worker::{self, End, Setup},
 };
-use crate::{cgroup::Pool, pages};
+use crate::{
+    cgroup::{Place, Pool, Tree},
+    pages,
+};
 
 /// Exit status of a worker that was sent something unreadable.
 const REFUSED: u8 = 76;
@@ -73,6 +85,9 @@ pub(super) enum GuardError {
         /// Why.
         source: io::Error,
     },
+    /// Somebody stops the container.
+    #[error("it was told to stop by SIGTERM, which `docker stop` sends")]
+    Stopped,
     /// A worker has ended. The executor was told.
     #[error("{0}")]
     WorkerEnded(String),
@@ -88,12 +103,42 @@ pub(super) fn run() -> Result<(), GuardError> {
         Ok(SockType::SeqPacket) => {}
         Ok(_) | Err(_) => return Err(GuardError::NotASocket),
     }
-    let (control, signals) = settle()?;
+    let (control, signals) = settle(&[Signal::SIGCHLD])?;
+    serve(control, &signals, None)
+}
+
+/// Does the same as the first process of a container, for the executor behind a socket's path.
+pub(super) fn run_as_init(path: &Path) -> Result<(), GuardError> {
+    let environment = env::vars_os().filter_map(|(name, value)| {
+        CString::new([name.as_bytes(), value.as_bytes()].join(&b'=')).ok()
+    });
+    let environment = environment.collect::<Vec<_>>();
+    // Whoever stops the container sends the second one.
+    let (stdin, signals) = settle(&[Signal::SIGCHLD, Signal::SIGTERM])?;
+    drop(stdin);
+    let kind = SockFlag::SOCK_CLOEXEC;
+    let control = socket(AddressFamily::Unix, SockType::SeqPacket, kind, None)
+        .map_err(cannot("make a socket"))?;
+    let address = UnixAddr::new(path).map_err(cannot("connect to the executor"))?;
+    connect(control.as_raw_fd(), &address).map_err(cannot("connect to the executor"))?;
+    // Mostly the cgroups of a container can be read and not written.
+    let tree = Place::find().ok().and_then(|place| Tree::create(&place).ok());
+    let cgroups = tree.is_some();
+    let mut packet = Vec::new();
+    Introduction { version: VERSION, cgroups, environment }.put(&mut packet);
+    send(control.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL)
+        .map_err(cannot("introduce itself to the executor"))?;
+    serve(control, &signals, tree)
+}
+
+/// Greets the executor, and works until it closes the control socket. Without a tree of its own
+/// it has the executor's, if that has one.
+fn serve(control: OwnedFd, signals: &SignalFd, own: Option<Tree>) -> Result<(), GuardError> {
     let (packet, mut links) = sys::receive(control.as_fd()).map_err(cannot("read the greeting"))?;
     if packet.is_empty() {
         return Ok(());
     }
-    let hello = Reader::whole::<Hello>(&packet)?;
+    let mut hello = Reader::whole::<Hello>(&packet)?;
     tell(&control, &HelloAnswer { version: VERSION });
     if hello.version != VERSION {
         return Err(GuardError::Version(hello.version));
@@ -103,11 +148,14 @@ pub(super) fn run() -> Result<(), GuardError> {
     if links.is_empty() {
         return Err(GuardError::NoLinks);
     }
+    if let Some(own) = &own {
+        hello.cgroups = Some(own.branch().clone());
+    }
     let workers = hire(&control, &links, &hello)?;
     drop(links);
     // All that is to come is to wait.
     pages::give_back();
-    let result = watch(&control, &signals, &workers);
+    let result = watch(&control, signals, &workers);
     if let Err(error) = &result {
         let reason = CString::new(error.to_string()).unwrap_or_default();
         tell(&control, &Fault { reason });
@@ -121,7 +169,9 @@ pub(super) fn run() -> Result<(), GuardError> {
 }
 
 /// Makes the surroundings what guard and workers, and so all runs, expect.
-fn settle() -> Result<(OwnedFd, SignalFd), GuardError> {
+///
+/// Yields what was stdin, and where the signals are read.
+fn settle(wanted: &[Signal]) -> Result<(OwnedFd, SignalFd), GuardError> {
     sys::close_inherited().map_err(cannot("close inherited descriptors"))?;
     let control = sys::take_stdin().map_err(cannot("take the control socket"))?;
     // Fails for the leader of a session, who has what is wanted.
@@ -131,7 +181,7 @@ fn settle() -> Result<(OwnedFd, SignalFd), GuardError> {
     become_subreaper()?;
     SigSet::all().thread_block().map_err(cannot("block signals"))?;
     sys::reset_dispositions();
-    Ok((control, signals(&[Signal::SIGCHLD])?))
+    Ok((control, signals(wanted)?))
 }
 
 fn become_subreaper() -> Result<(), GuardError> {
@@ -215,7 +265,11 @@ fn watch(control: &OwnedFd, signals: &SignalFd, workers: &[i32]) -> Result<(), G
             Err(errno) => return Err(cannot("wait")(errno)),
         }
         let closed = descriptors[0].any().unwrap_or(true);
-        while let Ok(Some(_)) = signals.read_signal() {}
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if signal.ssi_signo == Signal::SIGTERM as u32 && !closed {
+                return Err(GuardError::Stopped);
+            }
+        }
         let mut ended = closed;
         while let Reaped::Child { pid, wait_status, .. } = sys::wait(-1, libc::WNOHANG) {
             let Some(index) = workers.iter().position(|worker| *worker == pid) else { continue };

@@ -11,7 +11,7 @@ use std::{
     num::NonZeroUsize,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::SystemTime,
@@ -72,14 +72,16 @@ impl LauncherConfig {
         Self { program, arguments, workers: None, mark: None, family: None, cgroups: None }
     }
 
+    /// How many workers pay on this machine.
+    pub(super) fn workers_default() -> NonZeroUsize {
+        let cpus = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        cpus.min(NonZeroUsize::MIN.saturating_add(WORKERS_DEFAULT_MAX - 1))
+    }
+
     /// How many workers there will be.
     pub fn worker_count(&self) -> NonZeroUsize {
-        let default = || {
-            let cpus = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-            cpus.min(NonZeroUsize::MIN.saturating_add(WORKERS_DEFAULT_MAX - 1))
-        };
         let max = NonZeroUsize::MIN.saturating_add(sys::DESCRIPTORS_MAX - 2);
-        self.workers.unwrap_or_else(default).min(max)
+        self.workers.unwrap_or_else(Self::workers_default).min(max)
     }
 }
 
@@ -127,27 +129,12 @@ struct Place {
 /// When the program cannot be executed or there are no descriptors left, and
 /// outside of a tokio runtime.
 pub fn start(config: LauncherConfig) -> io::Result<(Launcher, mpsc::Receiver<LauncherEvent>)> {
-    let runtime = Handle::try_current().map_err(io::Error::other)?;
-    let mut hello = Vec::new();
-    let workers = config.worker_count().get();
+    let workers = config.worker_count();
     let tree = config.cgroups.as_ref().map(Tree::create).transpose()?;
     let cgroups = tree.as_ref().map(|tree| tree.branch().clone());
-    Hello { version: VERSION, mark: config.mark, cgroups }.put(&mut hello);
-    if hello.len() > PACKET_MAX {
-        let what = "the name of the variable in `mark` is longer than a greeting may be";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-    }
-
+    let hello = Hello { version: VERSION, mark: config.mark, cgroups };
     let (control, guards_end) = pair(SockType::SeqPacket)?;
-    let (links, workers_ends): (Vec<_>, Vec<_>) = (0..workers)
-        .map(|_| pair(SockType::Stream))
-        .collect::<io::Result<Vec<_>>>()?
-        .into_iter()
-        .unzip();
-    greet(&control, &hello, &workers_ends, tree.as_ref())?;
-    drop(workers_ends);
-    let control = sys::watched(control)?;
-    let links = links.into_iter().map(Link::new).collect::<io::Result<Vec<_>>>()?;
+    let links = connect(&control, &hello, workers, tree.as_ref())?;
 
     // Without environment or working directory: each run brings its own.
     let guard = Command::new(&config.program)
@@ -155,7 +142,67 @@ pub fn start(config: LauncherConfig) -> io::Result<(Launcher, mpsc::Receiver<Lau
         .env_clear()
         .stdin(Stdio::from(guards_end))
         .spawn()?;
+    let pid = i32::try_from(guard.id()).map_err(io::Error::other)?;
+    take_over(Guard { control, process: Some(guard), pid, tree, family: config.family }, links)
+}
 
+/// Employs a guard that has come from elsewhere, by the socket that it has connected to. `pid` is
+/// only told.
+///
+/// # Errors
+///
+/// When there are no descriptors left, when it is gone, and outside of a tokio runtime.
+pub(super) fn employ(
+    control: OwnedFd,
+    pid: i32,
+    workers: NonZeroUsize,
+    mark: Option<CString>,
+) -> io::Result<(Launcher, mpsc::Receiver<LauncherEvent>)> {
+    let links = connect(&control, &Hello { version: VERSION, mark, cgroups: None }, workers, None)?;
+    take_over(Guard { control, process: None, pid, tree: None, family: None }, links)
+}
+
+/// A guard that was greeted.
+struct Guard {
+    control: OwnedFd,
+    /// Absent where it is nobody's child.
+    process: Option<Child>,
+    pid: i32,
+    tree: Option<Tree>,
+    family: Option<CString>,
+}
+
+/// Greets a guard, and gives it a link for each of its workers. Yields our ends.
+fn connect(
+    control: &OwnedFd,
+    hello: &Hello,
+    workers: NonZeroUsize,
+    tree: Option<&Tree>,
+) -> io::Result<Vec<Link>> {
+    let mut packet = Vec::new();
+    hello.put(&mut packet);
+    if packet.len() > PACKET_MAX {
+        let what = "the name of the variable in `mark` is longer than a greeting may be";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    let (links, workers_ends): (Vec<_>, Vec<_>) = (0..workers.get())
+        .map(|_| pair(SockType::Stream))
+        .collect::<io::Result<Vec<_>>>()?
+        .into_iter()
+        .unzip();
+    greet(control, &packet, &workers_ends, tree)?;
+    links.into_iter().map(Link::new).collect()
+}
+
+/// Starts the tasks around a guard.
+fn take_over(
+    guard: Guard,
+    links: Vec<Link>,
+) -> io::Result<(Launcher, mpsc::Receiver<LauncherEvent>)> {
+    let runtime = Handle::try_current().map_err(io::Error::other)?;
+    let Guard { control, process, pid, tree, family } = guard;
+    let control = sys::watched(control)?;
+    let workers = links.len();
     let shared = Arc::new(Shared {
         links,
         state: Mutex::new(State { waiting: vec![0; workers], ..State::default() }),
@@ -164,7 +211,6 @@ pub fn start(config: LauncherConfig) -> io::Result<(Launcher, mpsc::Receiver<Lau
     let (events, receiver) = mpsc::channel(EVENTS_MAX);
     let closing = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let guard_pid = i32::try_from(guard.id()).map_err(io::Error::other)?;
     let link_tasks = TaskTracker::new();
     for index in 0..workers {
         let work = link::carry(Arc::clone(&shared), index, events.clone(), closing.clone());
@@ -173,17 +219,17 @@ pub fn start(config: LauncherConfig) -> io::Result<(Launcher, mpsc::Receiver<Lau
     link_tasks.close();
     let supervision = Supervision {
         control,
-        guard,
+        guard: process,
         shared: Arc::clone(&shared),
         tree,
-        family: config.family,
+        family,
         links: link_tasks,
         events,
         closing: closing.clone(),
     };
     tasks.spawn_on(supervise::supervise(supervision), &runtime);
     tasks.close();
-    let launcher = Launcher { shared, tasks, guard: guard_pid, _closing: closing.drop_guard() };
+    let launcher = Launcher { shared, tasks, guard: pid, _closing: closing.drop_guard() };
     Ok((launcher, receiver))
 }
 

@@ -20,8 +20,8 @@ pub struct Spawn {
     /// Runs of one strand run one after the other, in the order in which they are asked for; their
     /// ends are told late while there are others behind them. A run without starts at once.
     pub strand: Option<StrandId>,
-    /// The file to execute; `PATH` is not searched. One without a format the
-    /// kernel knows is given to `/bin/sh`, as execvp(3) does.
+    /// The file to execute; without a slash it is searched in the `PATH` of `env`, where the
+    /// launcher is. One without a format the kernel knows is given to `/bin/sh`, as execvp(3) does.
     pub program: CString,
     /// All of argv, the name of the program first.
     pub argv: Vec<CString>,
@@ -71,6 +71,14 @@ impl Spawn {
             rlimits: Vec::new(),
             limits: None,
         }
+    }
+}
+
+impl Spawn {
+    /// Describes the same for a whole argv, which begins with the program.
+    pub(crate) fn of_argv(run: RunId, argv: Vec<CString>) -> Self {
+        let program = argv.first().cloned().unwrap_or_default();
+        Self { argv, ..Self::new(run, program) }
     }
 }
 

@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    collections::BTreeSet,
     ffi::CString,
     io,
     os::fd::{AsRawFd, OwnedFd},
@@ -46,7 +47,9 @@ const SWEEP_ROUNDS: usize = 50;
 #[derive(Debug)]
 pub(super) struct Supervision {
     pub(super) control: AsyncFd<OwnedFd>,
-    pub(super) guard: Child,
+    /// Absent where the guard is in a container: whatever is left of it is the engine's affair, and
+    /// its process ids mean something else here.
+    pub(super) guard: Option<Child>,
     pub(super) shared: Arc<Shared>,
     pub(super) tree: Option<Tree>,
     pub(super) family: Option<CString>,
@@ -75,6 +78,7 @@ pub(super) async fn supervise(supervision: Supervision) {
         link.shut();
     }
     let drained = timeout(END_TIMEOUT, links.wait()).await.is_ok();
+    let is_here = guard.is_some();
     let reason = match (end_of(guard).await, ending) {
         (_, Ending::Closed) => None,
         (_, Ending::Fault(reason)) => Some(reason),
@@ -88,7 +92,7 @@ pub(super) async fn supervise(supervision: Supervision) {
         let _done = task::spawn_blocking(move || tree.branch().remove()).await;
     }
     let Some(reason) = reason else { return };
-    let sessions = shared.sessions();
+    let sessions = if is_here { shared.sessions() } else { BTreeSet::new() };
     for _ in 0..SWEEP_ROUNDS {
         let in_session = !sessions.is_empty() && processes::kill_sessions(&sessions);
         let marked =
@@ -161,7 +165,8 @@ async fn receive(control: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
 }
 
 /// Waits for the guard, which has closed its sockets and so is about to end.
-async fn end_of(mut guard: Child) -> String {
+async fn end_of(guard: Option<Child>) -> String {
+    let Some(mut guard) = guard else { return "it has closed the connection".to_owned() };
     let wait = task::spawn_blocking(move || guard.wait());
     match timeout(END_TIMEOUT, wait).await {
         Ok(Ok(Ok(status))) => match status.code() {

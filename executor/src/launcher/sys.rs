@@ -11,7 +11,7 @@ use std::{
 
 use nix::{
     cmsg_space,
-    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
+    sys::socket::{ControlMessageOwned, MsgFlags, SockFlag, accept4, recvmsg},
 };
 
 use tokio::io::unix::AsyncFd;
@@ -173,6 +173,13 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedF
     let length = message.bytes;
     bytes.truncate(length);
     Ok((bytes, descriptors))
+}
+
+/// Takes a connection that waits. It does not block.
+pub(super) fn accept(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let accepted = accept4(socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(accepted) })
 }
 
 /// Which side of a fork this is.

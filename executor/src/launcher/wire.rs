@@ -16,6 +16,9 @@
 //!
 //! The socket stays open for the life of the launcher. Its end is the order to end.
 //!
+//! A guard that is the first process of a container comes by itself: it connects to a socket
+//! with a name, and says what it found there ([`Introduction`]) before the executor's hello.
+//!
 //! **Link** (`SOCK_STREAM`; one for each worker). Frames in both directions:
 //!
 //! ```text
@@ -43,7 +46,7 @@ mod tests;
 
 pub(crate) use self::{
     frame::{FRAME_MAX, Inbox, Outbox},
-    message::{Fault, Hello, HelloAnswer, PACKET_MAX, Request, VERSION},
+    message::{Fault, Hello, HelloAnswer, Introduction, PACKET_MAX, Request, VERSION},
     value::{Reader, Wire},
 };
 

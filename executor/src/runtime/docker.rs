@@ -25,6 +25,7 @@ mod program;
 mod sweep;
 mod tell;
 mod vigil;
+mod warm;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -61,6 +62,7 @@ pub(crate) use self::{
     credentials::DockerConfig,
     engine::{Engine, SOCKET},
     sweep::of_predecessors,
+    warm::{WarmConfig, WarmRuntime},
 };
 use super::{Runtime, RuntimeEvent};
 use crate::{clock::now, output::OutputDefaults};
@@ -101,6 +103,8 @@ pub(crate) struct DockerSetup {
     pub(crate) output: OutputDefaults,
     /// What reaches the executor's own subcommands on our command line.
     pub(crate) reexec: Vec<OsString>,
+    /// How containers are shared.
+    pub(crate) warm: WarmConfig,
 }
 
 /// Containers.
@@ -136,6 +140,7 @@ pub(crate) fn subcommand(arguments: &[OsString]) -> Option<ExitCode> {
         probe::SUBCOMMAND => probe::main(rest),
         vigil::SUBCOMMAND => vigil::main(rest),
         sweep::SUBCOMMAND => sweep::main(rest),
+        warm::SUBCOMMAND => warm::main(rest),
         _ => return None,
     })
 }
@@ -161,18 +166,27 @@ impl DockerSetup {
     }
 }
 
-impl DockerRuntime {
-    /// Starts to listen to the engine, which need not be there yet.
+/// What every runtime of containers stands on.
+struct Ground {
+    engine: Engine,
+    site: Arc<Site>,
+    vigil: Vigil,
+    life_line: LifeLine,
+}
+
+impl Ground {
+    /// Begins a life: with it, all containers that it will have can be told from others.
+    ///
+    /// `copies` is the folder in the sandbox for files of ours where the engine cannot see them.
     ///
     /// # Errors
     /// When the system does not let us prepare: the text names what failed.
-    pub(crate) fn start(setup: &DockerSetup) -> anyhow::Result<Self> {
+    fn prepare(setup: &DockerSetup, copies: &str) -> anyhow::Result<Self> {
         use anyhow::Context as _;
         let owner = setup.owner().context("cannot find out the network namespace")?;
         let life_line = LifeLine::hold(&owner.run).context("cannot hold the life line")?;
         let elsewhere = setup.host_sandbox.as_ref().filter(|host| **host != setup.sandbox);
-        let copies =
-            elsewhere.map(|host| (setup.sandbox.join(".marmoset"), host.join(".marmoset")));
+        let copies = elsewhere.map(|host| (setup.sandbox.join(copies), host.join(copies)));
         let copies = copies.as_ref().map(|(own, host)| (own.as_path(), host.as_path()));
         let program = Program::find(&setup.reexec, copies)
             .context("cannot find this program's own files, which containers need")?;
@@ -192,6 +206,17 @@ impl DockerRuntime {
             inherited: plan::inherited(inherited),
             owner,
         });
+        Ok(Self { engine, site, vigil, life_line })
+    }
+}
+
+impl DockerRuntime {
+    /// Starts to listen to the engine, which need not be there yet.
+    ///
+    /// # Errors
+    /// When the system does not let us prepare: the text names what failed.
+    pub(crate) fn start(setup: &DockerSetup) -> anyhow::Result<Self> {
+        let Ground { engine, site, vigil, life_line } = Ground::prepare(setup, ".marmoset")?;
         let (sender, inputs) = mpsc::channel(INPUTS);
         let (answer, answers) = mpsc::channel(INPUTS);
         let config = Config { places: setup.starts.unwrap_or(PLACES), patience: setup.patience };

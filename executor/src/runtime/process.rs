@@ -40,7 +40,7 @@ const DEATHS_MAX: u32 = 3;
 const CLOSE_LIMIT: Duration = Duration::from_millis(300);
 
 /// Set in the ids by which the launcher knows commands that probe a run.
-const PROBE: u64 = 1 << 63;
+pub(super) const PROBE: u64 = 1 << 63;
 
 /// What the process runtime needs.
 #[derive(Debug)]
@@ -83,12 +83,12 @@ pub(crate) struct ProcessRuntime {
 
 /// What the failure of a request has to name.
 #[derive(Debug)]
-struct Request {
-    program: CString,
-    cwd: CString,
-    user: Option<u32>,
+pub(super) struct Request {
+    pub(super) program: CString,
+    pub(super) cwd: CString,
+    pub(super) user: Option<u32>,
     /// Whether its files were fetched: the core does not count it among those of the launcher.
-    fetched: bool,
+    pub(super) fetched: bool,
 }
 
 impl ProcessRuntime {
@@ -335,7 +335,7 @@ impl Runtime for ProcessRuntime {
 }
 
 /// What is to be told of an end besides its wait status.
-fn remark(kept: &Kept, out_of_memory: Option<OutOfMemory>) -> Option<Box<Remark>> {
+pub(super) fn remark(kept: &Kept, out_of_memory: Option<OutOfMemory>) -> Option<Box<Remark>> {
     let mut remark = Remark {
         addition: output::told(kept),
         folder_removed: kept.folder_removed,
@@ -359,7 +359,7 @@ fn remark(kept: &Kept, out_of_memory: Option<OutOfMemory>) -> Option<Box<Remark>
 }
 
 /// What people read about a process that did not start.
-fn failure(step: Step, errno: i32, request: Option<&Request>) -> String {
+pub(super) fn failure(step: Step, errno: i32, request: Option<&Request>) -> String {
     let error = io::Error::from_raw_os_error(errno);
     let Some(Request { program, cwd, user, .. }) = request else {
         return format!("cannot {step}: {error}");

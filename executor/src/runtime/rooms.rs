@@ -2,7 +2,8 @@
 //!
 //! Owns which runtime a run belongs to, and the files that a run waits for
 //! before any runtime gets it. A runtime of containers is made with the first
-//! run that needs it: subprocesses pay nothing for it.
+//! run that needs it, and so is the one for containers that tasks share: subprocesses pay nothing
+//! for them.
 //!
 //! ```text
 //!   spawn ─┬─ no URIs ──────────▶ its runtime
@@ -21,7 +22,7 @@ use marmoset_proto::mesos::v1::task_status::Reason;
 
 use super::{
     Runtime, RuntimeEvent,
-    docker::{DockerRuntime, DockerSetup},
+    docker::{DockerRuntime, DockerSetup, WarmRuntime},
     files::{Fetched, Files},
     process::ProcessRuntime,
 };
@@ -31,6 +32,7 @@ use crate::fetch::{Fetcher, Owner};
 pub(crate) struct Rooms {
     processes: ProcessRuntime,
     docker: Option<Box<DockerRuntime>>,
+    warm: Option<Box<WarmRuntime>>,
     docker_setup: DockerSetup,
     files: Files,
     /// Runs that no runtime has got.
@@ -44,7 +46,7 @@ impl Rooms {
         fetcher: Fetcher,
     ) -> Self {
         let files = Files::new(fetcher);
-        Self { processes, docker: None, docker_setup, files, refused: Vec::new() }
+        Self { processes, docker: None, warm: None, docker_setup, files, refused: Vec::new() }
     }
 
     /// Gives a run that has its files to its runtime.
@@ -61,6 +63,16 @@ impl Rooms {
                     }
                 }
             }
+            RuntimeKind::Warm => {
+                let run = spawn.run;
+                match self.warm() {
+                    Ok(warm) => warm.spawn(spawn),
+                    Err(error) => {
+                        let message = format!("Failed to run warm container: {error:#}");
+                        self.refuse(run, message, Some(Reason::ContainerLaunchFailed));
+                    }
+                }
+            }
         }
     }
 
@@ -69,7 +81,7 @@ impl Rooms {
         match spawn.template.runtime {
             RuntimeKind::Process => self.processes.place(spawn),
             // A name would be one of the image, which is not here yet: all may read the files.
-            RuntimeKind::Docker => {
+            RuntimeKind::Docker | RuntimeKind::Warm => {
                 let folder = self.docker_setup.sandbox.join("tasks").join(&spawn.task);
                 let user = spawn.template.command.user.as_deref();
                 Ok((folder, user.and_then(Owner::by_number)))
@@ -99,12 +111,30 @@ impl Rooms {
         };
         Ok(self.docker.insert(docker))
     }
+
+    fn warm(&mut self) -> anyhow::Result<&mut WarmRuntime> {
+        let warm = match self.warm.take() {
+            Some(warm) => warm,
+            None => Box::new(WarmRuntime::start(&self.docker_setup)?),
+        };
+        Ok(self.warm.insert(warm))
+    }
+
+    /// The runtime of containers that has this run, if one has it.
+    fn warm_with(&mut self, run: RunId) -> Option<&mut WarmRuntime> {
+        self.warm.as_deref_mut().filter(|warm| warm.has(run))
+    }
 }
 
 impl Runtime for Rooms {
     fn spawn(&mut self, spawn: Spawn) {
         if spawn.template.command.uris.is_empty() {
             return self.start(spawn);
+        }
+        if spawn.template.runtime == RuntimeKind::Warm
+            && let Ok(warm) = self.warm()
+        {
+            warm.foresee(&spawn.template);
         }
         match self.place(&spawn) {
             Ok((folder, owner)) => self.files.fetch(spawn, folder, owner),
@@ -116,6 +146,9 @@ impl Runtime for Rooms {
         if self.files.cancel(run) {
             return self.refuse(run, KILLED_BEFORE_START.to_owned(), None);
         }
+        if let Some(warm) = self.warm_with(run) {
+            return warm.cancel(run);
+        }
         match &mut self.docker {
             Some(docker) if docker.has(run) => docker.cancel(run),
             Some(_) | None => self.processes.cancel(run),
@@ -123,6 +156,9 @@ impl Runtime for Rooms {
     }
 
     fn signal(&mut self, run: RunId, signal: Signal) {
+        if let Some(warm) = self.warm_with(run) {
+            return warm.signal(run, signal);
+        }
         match &mut self.docker {
             Some(docker) if docker.has(run) => docker.signal(run, signal),
             Some(_) | None => self.processes.signal(run, signal),
@@ -130,6 +166,9 @@ impl Runtime for Rooms {
     }
 
     fn probe(&mut self, probe: Probe) {
+        if let Some(warm) = self.warm_with(probe.spawn.run) {
+            return warm.probe(probe);
+        }
         match &mut self.docker {
             Some(docker) if docker.has(probe.spawn.run) => docker.probe(probe),
             Some(_) | None => self.processes.probe(probe),
@@ -137,6 +176,9 @@ impl Runtime for Rooms {
     }
 
     fn abandon(&mut self, probe: ProbeId) {
+        if let Some(warm) = self.warm.as_deref_mut().filter(|warm| warm.probes(probe)) {
+            return warm.abandon(probe);
+        }
         match &mut self.docker {
             Some(docker) if docker.probes(probe) => docker.abandon(probe),
             Some(_) | None => self.processes.abandon(probe),
@@ -149,6 +191,9 @@ impl Runtime for Rooms {
         if let Some(docker) = &mut self.docker {
             docker.flush();
         }
+        if let Some(warm) = &mut self.warm {
+            warm.flush();
+        }
     }
 
     async fn next(&mut self) -> RuntimeEvent {
@@ -159,7 +204,8 @@ impl Runtime for Rooms {
         let fetched = tokio::select! {
             biased;
             // Containers and files tell little: looked at first, they are never kept waiting.
-            event = next_of(&mut self.docker) => return event,
+            event = next_of(self.docker.as_deref_mut()) => return event,
+            event = next_of(self.warm.as_deref_mut()) => return event,
             fetched = self.files.next() => fetched,
             event = self.processes.next() => return event,
         };
@@ -174,13 +220,18 @@ impl Runtime for Rooms {
                 docker.close().await;
             }
         };
-        tokio::join!(docker, self.files.close(), self.processes.close());
+        let warm = async {
+            if let Some(warm) = self.warm {
+                warm.close().await;
+            }
+        };
+        tokio::join!(docker, warm, self.files.close(), self.processes.close());
     }
 }
 
-async fn next_of(docker: &mut Option<Box<DockerRuntime>>) -> RuntimeEvent {
-    match docker {
-        Some(docker) => docker.next().await,
+async fn next_of(runtime: Option<&mut impl Runtime>) -> RuntimeEvent {
+    match runtime {
+        Some(runtime) => runtime.next().await,
         None => std::future::pending().await,
     }
 }

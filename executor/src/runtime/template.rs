@@ -133,7 +133,7 @@ impl Templates {
             (program, argv.collect())
         };
         let mut env = prepared.environment.to_vec();
-        env.extend(self.variables(spawn, &folder, prepared.own_sandbox));
+        env.extend(variables(&self.mark, spawn, &folder, prepared.own_sandbox));
         Ok(launcher::Spawn {
             argv,
             env,
@@ -167,29 +167,6 @@ impl Templates {
         self.programs.forget();
     }
 
-    /// What differs from run to run.
-    fn variables(&self, spawn: &Spawn, folder: &Path, own_sandbox: bool) -> Vec<CString> {
-        let text = |name: &str, value: &str| c_string(format!("{name}={value}").into_bytes());
-        let mut variables = vec![
-            variable(OsStr::new("PWD"), folder.as_os_str()),
-            text("MARMOSET_TASK_ID", &spawn.task),
-            text(MARK, &format!("{}.{}", self.mark, spawn.run)),
-        ];
-        if !own_sandbox {
-            variables.push(variable(OsStr::new("MESOS_SANDBOX"), folder.as_os_str()));
-        }
-        if let Some(item) = &spawn.item {
-            variables.push(text("MARMOSET_INDEX", &item.index.to_string()));
-        }
-        for (number, port) in spawn.ports.iter().enumerate() {
-            if number == 0 {
-                variables.push(text("PORT", &port.to_string()));
-            }
-            variables.push(text(&format!("PORT{number}"), &port.to_string()));
-        }
-        variables
-    }
-
     fn prepare(&mut self, spawn: &Spawn) -> Result<Prepared, Unusable> {
         let known =
             self.prepared.iter().find(|p| p.template.as_ptr() == Arc::as_ptr(&spawn.template));
@@ -217,15 +194,7 @@ impl Templates {
         }
         all.entry("PATH".into()).or_insert_with(|| path::DEFAULT.into());
         all.extend(own);
-        for name in ["PWD", "MARMOSET_TASK_ID", MARK] {
-            all.remove(OsStr::new(name));
-        }
-        if spawn.item.is_some() {
-            all.remove(OsStr::new("MARMOSET_INDEX"));
-        }
-        if !spawn.ports.is_empty() {
-            all.retain(|name, _| !is_port_variable(name));
-        }
+        make_room(&mut all, spawn);
         Ok(Prepared {
             template: Arc::downgrade(template),
             environment: all.iter().map(|(name, value)| variable(name, value)).collect(),
@@ -245,12 +214,53 @@ impl Templates {
     }
 }
 
+/// The variables that differ from run to run; `mark` is that of the executor.
+pub(super) fn variables(
+    mark: &str,
+    spawn: &Spawn,
+    folder: &Path,
+    own_sandbox: bool,
+) -> Vec<CString> {
+    let text = |name: &str, value: &str| c_string(format!("{name}={value}").into_bytes());
+    let mut variables = vec![
+        variable(OsStr::new("PWD"), folder.as_os_str()),
+        text("MARMOSET_TASK_ID", &spawn.task),
+        text(MARK, &format!("{mark}.{}", spawn.run)),
+    ];
+    if !own_sandbox {
+        variables.push(variable(OsStr::new("MESOS_SANDBOX"), folder.as_os_str()));
+    }
+    if let Some(item) = &spawn.item {
+        variables.push(text("MARMOSET_INDEX", &item.index.to_string()));
+    }
+    for (number, port) in spawn.ports.iter().enumerate() {
+        if number == 0 {
+            variables.push(text("PORT", &port.to_string()));
+        }
+        variables.push(text(&format!("PORT{number}"), &port.to_string()));
+    }
+    variables
+}
+
+/// Takes those out of an environment that [`variables`] puts in for this run.
+pub(super) fn make_room(all: &mut BTreeMap<OsString, OsString>, spawn: &Spawn) {
+    for name in ["PWD", "MARMOSET_TASK_ID", MARK] {
+        all.remove(OsStr::new(name));
+    }
+    if spawn.item.is_some() {
+        all.remove(OsStr::new("MARMOSET_INDEX"));
+    }
+    if !spawn.ports.is_empty() {
+        all.retain(|name, _| !is_port_variable(name));
+    }
+}
+
 /// Who the command wants to be, unless that is who we are.
 fn user(template: &Template) -> Result<Option<User>, UserError> {
     template.command.user.as_deref().map_or(Ok(None), users::become_user)
 }
 
-fn output(target: Target, file: &CStr) -> Output {
+pub(super) fn output(target: Target, file: &CStr) -> Output {
     match target {
         Target::File => Output::File(file.to_owned()),
         Target::Null => Output::Null,
@@ -263,7 +273,7 @@ fn is_port_variable(name: &OsStr) -> bool {
     number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
 }
 
-fn variable(name: &OsStr, value: &OsStr) -> CString {
+pub(super) fn variable(name: &OsStr, value: &OsStr) -> CString {
     let mut text = name.as_bytes().to_vec();
     text.push(b'=');
     text.extend_from_slice(value.as_bytes());

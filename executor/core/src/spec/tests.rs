@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use marmoset_proto::{
     codec::{Encoding, encode},
-    mesos::v1::{DurationInfo, RLimitInfo, container_info::DockerInfo, value},
+    mesos::v1::{DurationInfo, Label, Labels, RLimitInfo, container_info::DockerInfo, value},
 };
 
 use proptest::prelude::*;
@@ -96,7 +96,31 @@ fn an_image_chooses_the_runtime() {
     assert_eq!(runtime(plain, limits), RuntimeKind::Process);
     assert_eq!(runtime(plain, image.clone()), RuntimeKind::Docker);
     let docker = r#"{"runtime": "docker", "command": {"value": "x"}}"#;
-    assert_eq!(runtime(docker, image), RuntimeKind::Docker);
+    assert_eq!(runtime(docker, image.clone()), RuntimeKind::Docker);
+    let warm = r#"{"runtime": "warm", "command": {"value": "x"}}"#;
+    assert_eq!(runtime(warm, image), RuntimeKind::Warm);
+}
+
+#[test]
+fn a_label_names_the_runtime_where_nothing_else_does() {
+    let runtime = |spec: &str, runtime: &str| {
+        let mut task = task(spec);
+        let docker = Some(DockerInfo { image: "busybox".into(), ..DockerInfo::default() });
+        let r#type = container_info::Type::Docker.into();
+        task.container = Some(ContainerInfo { r#type, docker, ..ContainerInfo::default() });
+        let value = Some(runtime.to_owned());
+        task.labels = Some(Labels { labels: vec![Label { key: RUNTIME_LABEL.into(), value }] });
+        match read(&task) {
+            Ok(Work::Single(single)) => Ok(single.template.runtime),
+            Ok(Work::Batch(batch)) => Ok(batch.template.runtime),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let plain = r#"{"command": {"value": "x"}}"#;
+    assert_eq!(runtime(plain, "warm"), Ok(RuntimeKind::Warm));
+    let docker = r#"{"runtime": "docker", "command": {"value": "x"}}"#;
+    assert_eq!(runtime(docker, "warm"), Ok(RuntimeKind::Docker));
+    assert!(runtime(plain, "hot").unwrap_err().contains("`hot`"));
 }
 
 #[test]

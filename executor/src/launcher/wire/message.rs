@@ -54,6 +54,35 @@ impl Wire for Hello {
     }
 }
 
+/// What a guard says of itself that has come from a container, before anything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Introduction {
+    pub(crate) version: u16,
+    /// It makes cgroups for runs with limits.
+    pub(crate) cgroups: bool,
+    /// What the engine gave it: the environment of the image, and what was asked for.
+    pub(crate) environment: Vec<CString>,
+}
+
+impl Wire for Introduction {
+    fn put(&self, out: &mut Vec<u8>) {
+        MAGIC.put(out);
+        self.version.put(out);
+        self.cgroups.put(out);
+        self.environment.put(out);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        take_magic(from)?;
+        let version = u16::take(from)?;
+        if version != VERSION {
+            *from = Reader::new(&[]);
+            return Ok(Self { version, cgroups: false, environment: Vec::new() });
+        }
+        Ok(Self { version, cgroups: Wire::take(from)?, environment: Wire::take(from)? })
+    }
+}
+
 /// The first packet from the guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HelloAnswer {

@@ -114,7 +114,7 @@ impl DockerRuntime {
 pub(super) const UNPOISONED: &str = "nothing panics while it holds the lock";
 
 /// Has an image there, and tells what it says.
-async fn found(
+pub(super) async fn found(
     engine: &Engine,
     image: &str,
     pull: Pull,

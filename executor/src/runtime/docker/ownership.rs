@@ -6,9 +6,9 @@
 //!
 //! | label | value |
 //! | --- | --- |
-//! | `marmoset` | what the container is for: `task` |
+//! | `marmoset` | what the container is for: `task`, or `warm` if tasks share it |
 //! | `marmoset.framework`, `marmoset.executor`, `marmoset.agent` | ids, as Mesos knows them |
-//! | `marmoset.task` | the id of the task, or of the item of a batch |
+//! | `marmoset.task` | the id of the task, or of the item of a batch; `shared` |
 //! | `marmoset.run` | the executor's run: different each time that an executor starts |
 //! | `marmoset.netns` | where the run's life line can be seen |
 //!
@@ -108,7 +108,12 @@ impl Owner {
         let predecessor = is(FRAMEWORK, &self.framework)
             && is(EXECUTOR, &self.executor)
             && is(AGENT, &self.agent);
-        if predecessor { Verdict::Orphan } else { verdict(labels, &self.netns) }
+        // Where its life line can be seen it is looked at: an executor has a life for each of its
+        // runtimes, and not all of them are this one.
+        if predecessor && !is(NETNS, &self.netns) {
+            return Verdict::Orphan;
+        }
+        verdict(labels, &self.netns)
     }
 }
 

@@ -8,6 +8,7 @@
 mod limits;
 mod network;
 mod parameters;
+mod shared;
 mod volumes;
 
 use std::{
@@ -32,6 +33,7 @@ use super::{
 };
 use crate::output::OutputDefaults;
 
+pub(super) use self::shared::{ROOT, TASKS};
 /// Where a container finds the folder of its task.
 pub(super) const SANDBOX: &str = "/mnt/mesos/sandbox";
 
@@ -126,7 +128,7 @@ impl Site {
         self.sandbox.join("tasks").join(task)
     }
 
-    fn host_folder(&self, task: &str) -> PathBuf {
+    pub(super) fn host_folder(&self, task: &str) -> PathBuf {
         self.host.join("tasks").join(task)
     }
 }

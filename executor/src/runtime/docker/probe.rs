@@ -44,7 +44,7 @@ impl DockerRuntime {
     }
 }
 
-async fn attempt(
+pub(super) async fn attempt(
     engine: &Engine,
     name: &str,
     plan: &Arc<Plan>,
@@ -91,7 +91,7 @@ async fn attempt(
     }
 }
 
-fn words(command: &CommandInfo) -> Vec<String> {
+pub(super) fn words(command: &CommandInfo) -> Vec<String> {
     let value = command.value().to_owned();
     if command.shell() {
         return vec!["/bin/sh".to_owned(), "-c".to_owned(), value];
