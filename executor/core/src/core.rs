@@ -44,7 +44,7 @@ use std::{
 };
 
 use marmoset_proto::mesos::v1::{
-    ContainerStatus, TaskId, TaskResourceLimitation, TaskState, TaskStatus,
+    ContainerStatus, ExecutorInfo, TaskId, TaskResourceLimitation, TaskState, TaskStatus,
     executor::{Call, call},
     task_status::{Reason, Source},
 };
@@ -84,6 +84,8 @@ pub struct Core {
     waiting: usize,
     /// Of the last task: thousands that differ in nothing but their ids share one.
     template: Option<Arc<Template>>,
+    /// The `executor` of the last task.
+    executor: Option<Arc<ExecutorInfo>>,
     /// Tasks that are batches and not over.
     batches: BTreeSet<TaskId>,
     groups: BTreeMap<GroupId, BTreeSet<TaskId>>,
@@ -134,6 +136,7 @@ impl Core {
             active: 0,
             waiting: 0,
             template: None,
+            executor: None,
             batches: BTreeSet::new(),
             groups: BTreeMap::new(),
             last_group: GroupId::default(),

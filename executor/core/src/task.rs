@@ -1,9 +1,9 @@
 //! One Mesos task, from its LAUNCH until its terminal update is acknowledged.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use marmoset_proto::mesos::v1::TaskInfo;
+use marmoset_proto::mesos::v1::{ExecutorInfo, TaskInfo};
 use prost::Message as _;
 
 use crate::{
@@ -33,15 +33,26 @@ pub(crate) struct Task {
 
 /// A task's description as bytes: a tenth of the memory while thousands wait.
 #[derive(Debug)]
-pub(crate) struct KeptInfo(Bytes);
+pub(crate) struct KeptInfo {
+    /// Without `executor`.
+    info: Bytes,
+    executor: Option<Arc<ExecutorInfo>>,
+}
 
 impl KeptInfo {
-    pub(crate) fn new(info: &TaskInfo) -> Self {
-        Self(Bytes::from(info.encode_to_vec()))
+    /// Keeps a description. `last` is the executor of the one before, which nearly always is
+    /// the same: us.
+    pub(crate) fn new(mut info: TaskInfo, last: &mut Option<Arc<ExecutorInfo>>) -> Self {
+        let executor = info.executor.take().map(|executor| match last {
+            Some(last) if **last == executor => Arc::clone(last),
+            Some(_) | None => Arc::clone(last.insert(Arc::new(executor))),
+        });
+        Self { info: Bytes::from(info.encode_to_vec()), executor }
     }
 
     pub(crate) fn read(&self) -> TaskInfo {
-        TaskInfo::decode(self.0.clone()).expect("it was written by us")
+        let info = TaskInfo::decode(self.info.clone()).expect("it was written by us");
+        TaskInfo { executor: self.executor.as_deref().cloned(), ..info }
     }
 }
 
@@ -84,10 +95,14 @@ mod tests {
             name: "n".into(),
             task_id: "t".into(),
             data: Some(Bytes::from_static(b"{}")),
+            executor: Some(ExecutorInfo { executor_id: "e".into(), ..ExecutorInfo::default() }),
             ..TaskInfo::default()
         };
-        let kept = KeptInfo::new(&info);
-        assert_eq!(kept.read(), info);
-        assert!(kept.0.len() * 10 < size_of::<TaskInfo>());
+        let mut last = None;
+        let kept = KeptInfo::new(info.clone(), &mut last);
+        let again = KeptInfo::new(info.clone(), &mut last);
+        assert_eq!((kept.read(), again.read()), (info.clone(), info));
+        assert!(kept.info.len() * 10 < size_of::<TaskInfo>());
+        assert!(Arc::ptr_eq(&kept.executor.unwrap(), &again.executor.unwrap()));
     }
 }

@@ -66,7 +66,7 @@ const RETRIES: u32 = 6;
 /// Each delivery wakes the executor, which costs more than all else it does for a run.
 const REPORT_DELAY: Duration = Duration::from_millis(1);
 
-/// How long the reports of ends may wait while every strand that had one goes on without being told.
+/// How long reports may wait while every strand that has one goes on without the executor.
 const FED_DELAY: Duration = Duration::from_millis(4);
 
 /// There are many short runs if this many have ended within [`RECENT`].
@@ -118,8 +118,7 @@ pub(super) fn run(setup: Setup) -> io::Result<End> {
         outbox: Outbox::default(),
         blocked: false,
         unsent_since: None,
-        unsent_end: false,
-        unsent_hungry: false,
+        haste: Haste::default(),
         ends: VecDeque::with_capacity(MANY),
         behind: Strands::default(),
         queue: VecDeque::new(),
@@ -153,10 +152,8 @@ struct Worker {
     /// The link takes no more for now.
     blocked: bool,
     unsent_since: Option<Instant>,
-    /// Some of what is unsent is more than a start.
-    unsent_end: bool,
-    /// And somebody may have something for the place that is free now.
-    unsent_hungry: bool,
+    /// Of what is unsent.
+    haste: Haste,
     /// When the last of the runs have ended, at most [`MANY`].
     ends: VecDeque<Instant>,
     /// Those that wait for others of their strand.
@@ -171,6 +168,18 @@ struct Worker {
     packs: Packs,
     groups: Groups,
     scratch: Box<[u8]>,
+}
+
+/// How much the executor waits for a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Haste {
+    /// Not at all: there are others in the strand.
+    #[default]
+    None,
+    /// It is told that something runs.
+    Start,
+    /// It may have something for the place that is free now.
+    End,
 }
 
 /// A run that has no process yet.
@@ -217,12 +226,11 @@ impl Worker {
         let since = self.unsent_since?;
         let busy =
             self.ends.len() == MANY && self.ends.front().is_some_and(|end| end.elapsed() < RECENT);
-        let fed = self.unsent_end && !self.unsent_hungry;
-        let wait = !self.queue.is_empty() || (busy && !self.unsent_end);
-        Some(match (fed, wait) {
-            (true, _) => since + FED_DELAY,
-            (false, true) => since + REPORT_DELAY,
-            (false, false) => since,
+        Some(match self.haste {
+            Haste::None => since + FED_DELAY,
+            Haste::Start if busy || !self.queue.is_empty() => since + REPORT_DELAY,
+            Haste::End if !self.queue.is_empty() => since + REPORT_DELAY,
+            Haste::Start | Haste::End => since,
         })
     }
 
@@ -260,9 +268,14 @@ impl Worker {
     }
 
     fn read_signals(&mut self) -> Result<(), End> {
-        while let Ok(Some(_)) = self.signals.read_signal() {}
+        // If there is another one, the next look says so.
+        let signal = self.signals.read_signal().ok().flatten();
+        let is_term = signal.is_some_and(|signal| signal.ssi_signo == libc::SIGTERM as u32);
         // A SIGTERM from anybody else is none of our business.
-        if unistd::getppid().as_raw() == self.guard { Ok(()) } else { Err(End::GuardGone) }
+        if is_term && unistd::getppid().as_raw() != self.guard {
+            return Err(End::GuardGone);
+        }
+        Ok(())
     }
 
     fn read_link(&mut self) -> Result<(), End> {
@@ -298,7 +311,9 @@ impl Worker {
         match self.groups.start(&mut self.birthplace, &queued.spawn) {
             Ok((pid, group)) => {
                 let run = Run::new(queued.spawn, self.leftovers.mark(), group);
-                self.report(&Report::Started { run: run.id, pid, at: SystemTime::now() });
+                let fed = self.behind.has_more(run.strand);
+                let haste = if fed { Haste::None } else { Haste::Start };
+                self.report(&Report::Started { run: run.id, pid, at: SystemTime::now() }, haste);
                 if run.files.are_bounded() {
                     self.watch.add(Instant::now(), Watched { pid, run: run.id });
                 }
@@ -313,16 +328,18 @@ impl Worker {
             }
             Err(Failure { step, errno }) => {
                 let Spawn { run, strand, .. } = queued.spawn;
-                self.leave(strand);
-                self.report(&Report::SpawnFailed { run, errno, step, at: SystemTime::now() });
+                let haste = self.leave(strand);
+                let at = SystemTime::now();
+                self.report(&Report::SpawnFailed { run, errno, step, at }, haste);
             }
         }
     }
 
-    /// The place of a run in its strand is free: the next one may have it.
-    fn leave(&mut self, strand: Option<StrandId>) {
+    /// The place of a run in its strand is free: the next one may have it. Tells how much the
+    /// executor waits for that.
+    fn leave(&mut self, strand: Option<StrandId>) -> Haste {
         self.queue.extend(self.behind.leave(strand));
-        self.unsent_hungry |= !self.behind.has_more(strand);
+        if self.behind.has_more(strand) { Haste::None } else { Haste::End }
     }
 
     /// Gives a run up that has no process.
@@ -338,7 +355,7 @@ impl Worker {
             let Some(queued) = queue.or_else(later) else { return };
             self.leave(queued.spawn.strand);
         }
-        self.report(&Report::Returned { run });
+        self.report(&Report::Returned { run }, Haste::End);
     }
 
     fn reap(&mut self) {
@@ -359,7 +376,8 @@ impl Worker {
             let (run_id, strand) = (run.id, run.strand);
             let out_of_memory = self.groups.ended(&mut run);
             let Settled { stdout, stderr, folder_removed } = run.files.settle(&mut self.packs);
-            self.report(&Report::Exited {
+            let haste = self.leave(strand);
+            let report = Report::Exited {
                 run: run_id,
                 wait_status,
                 at: SystemTime::now(),
@@ -368,8 +386,8 @@ impl Worker {
                 stderr_bytes: stderr.bytes,
                 kept: Kept { stdout_cut: stdout.cut, stderr_cut: stderr.cut, folder_removed },
                 out_of_memory,
-            });
-            self.leave(strand);
+            };
+            self.report(&report, haste);
         }
     }
 
@@ -428,12 +446,11 @@ impl Worker {
             .or_else(|| self.behind.find(|queued| queued.spawn.run == run))
     }
 
-    fn report(&mut self, report: &Report) {
+    fn report(&mut self, report: &Report, haste: Haste) {
         // A report has a fixed size far below a frame's.
         let _fits = self.outbox.push(report);
         self.unsent_since.get_or_insert_with(Instant::now);
-        self.unsent_end |= !matches!(report, Report::Started { .. });
-        self.unsent_hungry |= matches!(report, Report::Returned { .. });
+        self.haste = self.haste.max(haste);
     }
 
     fn flush(&mut self) {
@@ -453,8 +470,7 @@ impl Worker {
             }
         }
         self.unsent_since = None;
-        self.unsent_end = false;
-        self.unsent_hungry = false;
+        self.haste = Haste::None;
     }
 }
 

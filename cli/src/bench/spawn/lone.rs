@@ -4,6 +4,7 @@
 //! `marmoset bench spawn`.
 
 use std::{
+    fs,
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -158,8 +159,20 @@ impl Stopped {
         for pid in &stopped.0 {
             kill(*pid, Signal::SIGSTOP).context("the launcher has ended")?;
         }
+        for pid in &stopped.0 {
+            // The signal is there at once, and takes effect a moment later.
+            while !stands_still(*pid)? {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
         Ok(stopped)
     }
+}
+
+/// By the state that follows the name in `/proc/PID/stat`.
+fn stands_still(pid: Pid) -> anyhow::Result<bool> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the launcher has ended")?;
+    Ok(stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
 }
 
 impl Drop for Stopped {

@@ -94,7 +94,7 @@ impl Core {
             Ok(body) => (Stage::Active(Progress::Waiting, body), None),
             Err(refusal) => (Stage::Ended, Some(refusal)),
         };
-        let info = Some(KeptInfo::new(&info));
+        let info = Some(KeptInfo::new(info, &mut self.executor));
         let task = Box::new(Task { info, received: now.wall, group, grace, stage });
         self.tasks.insert(id.clone(), task);
         match refusal {
