@@ -25,6 +25,9 @@ pub const IMAGE: &str = "marmoset-e2e/busybox:1";
 /// The same, for the user 65534.
 pub const IMAGE_OF_NOBODY: &str = "marmoset-e2e/nobody:1";
 
+/// One static program, `/busybox`, and nothing else.
+pub const IMAGE_WITHOUT_SHELL: &str = "marmoset-e2e/bare:1";
+
 const APPLETS: [&str; 24] = [
     "cat", "dd", "echo", "env", "false", "grep", "head", "id", "kill", "ls", "mkdir", "nc", "ps",
     "pwd", "sh", "sleep", "sort", "stat", "tail", "touch", "true", "wc", "wget", "yes",
@@ -176,6 +179,7 @@ impl Engine {
         let path = "ENV PATH=/bin";
         self.import(busybox, IMAGE, &[path, "ENV FROM_IMAGE=yes", "CMD [\"echo\",\"image\"]"]);
         self.import(busybox, IMAGE_OF_NOBODY, &[path, "USER 65534", "ENTRYPOINT [\"env\"]"]);
+        self.import(busybox, IMAGE_WITHOUT_SHELL, &[]);
         Some(self)
     }
 
@@ -184,11 +188,16 @@ impl Engine {
             return;
         }
         let folder = tempfile::tempdir().expect("the temporary directory is writable");
-        let bin = folder.path().join("bin");
-        fs::create_dir(&bin).expect("the folder is new");
-        fs::copy(busybox, bin.join("busybox")).expect("busybox can be read");
-        for name in APPLETS {
-            symlink("busybox", bin.join(name)).expect("the folder is new");
+        if image == IMAGE_WITHOUT_SHELL {
+            let program = folder.path().join("busybox");
+            fs::copy(busybox, program).expect("busybox can be read");
+        } else {
+            let bin = folder.path().join("bin");
+            fs::create_dir(&bin).expect("the folder is new");
+            fs::copy(busybox, bin.join("busybox")).expect("busybox can be read");
+            for name in APPLETS {
+                symlink("busybox", bin.join(name)).expect("the folder is new");
+            }
         }
         let mut tar = Command::new("tar");
         let tar = tar.arg("-C").arg(folder.path()).args(["-c", "."]).output();

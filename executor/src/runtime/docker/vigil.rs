@@ -55,6 +55,12 @@ impl Vigil {
         Ok(Self(child))
     }
 
+    /// Ends it at once: there never was a container.
+    pub(super) fn dismiss(mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
     /// Lets it look once more, and end.
     pub(super) fn end(mut self) {
         drop(self.0.stdin.take());

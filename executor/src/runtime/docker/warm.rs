@@ -27,7 +27,10 @@ use std::{
     future::poll_fn,
     io, mem,
     num::NonZeroUsize,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant, SystemTime},
 };
@@ -116,6 +119,8 @@ pub(crate) struct WarmRuntime {
     sender: mpsc::Sender<Input>,
     /// Containers that are being started.
     starts: Arc<Semaphore>,
+    /// The engine was asked for a container.
+    asked: Arc<AtomicBool>,
     tasks: TaskTracker,
     vigil: Vigil,
     /// Held while this lives.
@@ -211,6 +216,7 @@ impl WarmRuntime {
             inputs,
             sender,
             starts: Arc::new(Semaphore::new(setup.starts.unwrap_or(PLACES))),
+            asked: Arc::default(),
             tasks: TaskTracker::new(),
             vigil,
             _life_line: life_line,
@@ -280,6 +286,7 @@ impl WarmRuntime {
             mark: CString::new(MARK).unwrap_or_default(),
             limit: self.call_limit,
             patience: self.patience,
+            asked: self.asked.clone(),
         };
         tracing::info!(container = name, image = plan.image, "a container to be shared is started");
         let (plan, sender, starts) = (plan.clone(), self.sender.clone(), self.starts.clone());
@@ -681,7 +688,7 @@ impl Runtime for WarmRuntime {
     }
 
     async fn close(self) {
-        let Self { engine, homes, mut inputs, tasks, vigil, .. } = self;
+        let Self { engine, homes, mut inputs, asked, tasks, vigil, .. } = self;
         inputs.close();
         tasks.close();
         let names = homes.values().map(|home| home.name.clone()).collect::<Vec<_>>();
@@ -702,7 +709,7 @@ impl Runtime for WarmRuntime {
         };
         // What does not go in this time is left to the vigil.
         let _ = timeout(CLOSE_LIMIT, end).await;
-        vigil.end();
+        if asked.load(Ordering::Relaxed) { vigil.end() } else { vigil.dismiss() }
     }
 }
 

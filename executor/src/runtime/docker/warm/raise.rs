@@ -16,7 +16,10 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -62,6 +65,8 @@ pub(super) struct Order {
     pub(super) limit: Duration,
     /// How long the engine may be away.
     pub(super) patience: Duration,
+    /// Set when the engine is asked for a container.
+    pub(super) asked: Arc<AtomicBool>,
 }
 
 /// A container that is ready.
@@ -162,6 +167,7 @@ async fn attempt(order: &Order, tell: &impl Fn(String)) -> Result<Raised, Failur
         ))
     })?;
     let body = plan.shared_body(&site.host.join(DOORS).join(name), *inherit, site);
+    order.asked.store(true, Ordering::Relaxed);
     engine.create(name, body).await?;
     match engine.start(name).await {
         // It runs: an earlier call has started it, and its answer was lost.
