@@ -115,6 +115,10 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "IMAGE")]
     pub(crate) docker: Option<String>,
 
+    /// Add sides that run the command in containers of this image that the commands share
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) warm: Option<String>,
+
     /// Add the built-in default executor: task groups of one task (not on the embedded cluster)
     #[arg(long)]
     pub(crate) default_executor: bool,

@@ -34,7 +34,10 @@ use crate::{
     run::{self, Screen},
 };
 use document::{Comparison, Measured, Outcome};
-use side::{BATCHES, COMMAND, GROUP, IN_CONTAINERS, Round, SINGLE, Side, Way, Work, measure};
+use side::{
+    BATCHES, COMMAND, GROUP, IN_CONTAINERS, IN_SHARED_CONTAINERS, Round, SINGLE, Side, Way, Work,
+    measure,
+};
 
 /// Commands of a pilot.
 const PILOT: u64 = 20;
@@ -128,6 +131,7 @@ async fn compare(
         command: command(&args.command),
         need: Need { cpus: Millis(args.cpus), mem: Millis(args.mem), ..Need::default() },
         image: args.docker.clone(),
+        warm_image: args.warm.clone(),
     };
     let mut comparison = Comparison::new(args, site.facts.clone(), site.agent.is_some());
     pilots(args, &site, &work, &mut comparison, screen, interrupts).await?;
@@ -179,6 +183,9 @@ fn sides(args: &CompareArgs) -> Vec<Side> {
     }
     if args.docker.is_some() {
         sides.extend(IN_CONTAINERS);
+    }
+    if args.warm.is_some() {
+        sides.extend(IN_SHARED_CONTAINERS);
     }
     sides
 }

@@ -42,6 +42,8 @@ pub(super) enum Place {
     Process,
     /// In a container of their own each.
     Docker,
+    /// In containers that they share.
+    Warm,
 }
 
 /// One of those that are compared.
@@ -115,12 +117,32 @@ pub(super) const IN_CONTAINERS: [Side; 2] = [
     },
 ];
 
+/// Those in containers that the commands share.
+pub(super) const IN_SHARED_CONTAINERS: [Side; 2] = [
+    Side {
+        id: "warm-single",
+        name: "resident executor, warm, --batch 1",
+        given: "one Mesos task for each command, in a container that they share",
+        way: Way::Single,
+        place: Place::Warm,
+    },
+    Side {
+        id: "warm-batches",
+        name: "resident executor, warm, batches",
+        given: "many commands in each Mesos task, in a container that they share",
+        way: Way::Batches,
+        place: Place::Warm,
+    },
+];
+
 /// The job that all sides run.
 #[derive(Debug, Clone)]
 pub(super) struct Work {
     pub(super) command: CommandInfo,
     pub(super) need: Need,
     pub(super) image: Option<String>,
+    /// The one of containers that commands share.
+    pub(super) warm_image: Option<String>,
 }
 
 /// What came of one round of one side.
@@ -231,9 +253,10 @@ async fn resident(
         runtime: match side.place {
             Place::Process => None,
             Place::Docker => Some("docker".to_owned()),
+            Place::Warm => Some("warm".to_owned()),
         },
         container: container(side.place, work),
-        ..JobSpec::new("task", work.command.clone(), Items::Array { count })
+        ..JobSpec::new("task", command(side.place, work), Items::Array { count })
     };
     // Nobody looks: what is told while it runs is dropped.
     let (events, _) = mpsc::channel(1);
@@ -263,7 +286,7 @@ async fn builtin(
 ) -> anyhow::Result<Round> {
     let mut framework = Builtin::new(Plan {
         kind,
-        command: work.command.clone(),
+        command: command(side.place, work),
         container: container(side.place, work),
         need: work.need,
         count,
@@ -289,17 +312,31 @@ async fn builtin(
     })
 }
 
-fn container(place: Place, work: &Work) -> Option<ContainerInfo> {
+/// In a container the arguments follow the program, whose name is not among them.
+fn command(place: Place, work: &Work) -> CommandInfo {
+    let mut command = work.command.clone();
     match place {
-        Place::Process => None,
-        Place::Docker => Some(ContainerInfo {
-            r#type: container_info::Type::Docker.into(),
-            docker: Some(container_info::DockerInfo {
-                image: work.image.clone()?,
-                network: Some(container_info::docker_info::Network::Host.into()),
-                ..container_info::DockerInfo::default()
-            }),
-            ..ContainerInfo::default()
-        }),
+        Place::Process => {}
+        Place::Docker | Place::Warm => {
+            command.arguments.remove(0);
+        }
     }
+    command
+}
+
+fn container(place: Place, work: &Work) -> Option<ContainerInfo> {
+    let image = match place {
+        Place::Process => return None,
+        Place::Docker => work.image.clone()?,
+        Place::Warm => work.warm_image.clone()?,
+    };
+    Some(ContainerInfo {
+        r#type: container_info::Type::Docker.into(),
+        docker: Some(container_info::DockerInfo {
+            image,
+            network: Some(container_info::docker_info::Network::Host.into()),
+            ..container_info::DockerInfo::default()
+        }),
+        ..ContainerInfo::default()
+    })
 }
