@@ -98,7 +98,12 @@ pub(super) fn idle(program: &Program) -> anyhow::Result<Idle> {
 /// The executor does not do as it is told.
 pub(super) fn queued(program: &Program) -> anyhow::Result<Holding> {
     let agent = Agent::start(program)?;
-    let family = Family::of(agent.executor())?;
+    let all = 1 + program.launcher().worker_count().get();
+    let mut family = Family::of(agent.executor())?;
+    while family.launcher().len() < all {
+        thread::sleep(Duration::from_millis(1));
+        family = Family::of(agent.executor())?;
+    }
     // Its launcher stands still, so that what is launched waits.
     let stopped = Stopped::new(family.launcher())?;
     let mut most = Holding::default();
