@@ -5,7 +5,9 @@
 mod agent;
 mod checks;
 mod deaths;
+mod docker;
 mod environment;
+mod fake_engine;
 mod isolation;
 mod output;
 mod process;
