@@ -14,7 +14,7 @@ pub(crate) mod values;
 use clap::{Parser, Subcommand};
 
 pub(crate) use bench::{
-    Also, BenchArgs, BenchCommand, CompareArgs, IntervalArgs, PeersArgs, ScaleArgs,
+    Also, BenchArgs, BenchCommand, CompareArgs, DockerArgs, IntervalArgs, PeersArgs, ScaleArgs,
     SimulatedClusterArgs, SpawnArgs,
 };
 pub(crate) use container::ContainerArgs;

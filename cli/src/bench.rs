@@ -4,9 +4,11 @@
 //! prints; [`html`] draws the report from their documents.
 
 mod compare;
+mod docker;
 mod html;
 mod interval;
 mod peers;
+mod rows;
 mod scale;
 mod site;
 mod spawn;
@@ -27,6 +29,7 @@ use crate::{
 pub(crate) fn perform(args: &BenchArgs) -> anyhow::Result<Ending> {
     match &args.command {
         BenchCommand::Spawn(args) => spawn::perform(args),
+        BenchCommand::Docker(args) => docker::perform(args),
         BenchCommand::Compare(args) => compare::perform(args),
         BenchCommand::Peers(args) => peers::perform(args),
         BenchCommand::Interval(args) => interval::perform(args),

@@ -2,5 +2,8 @@
 
 pub use crate::{
     launcher::bench::{decode_spawn, encode_spawn},
-    runtime::bench::RequestBench,
+    runtime::{
+        bench::RequestBench,
+        docker::bench::{ContainerBench, ContainerRate},
+    },
 };

@@ -4,7 +4,7 @@
 //! and which runtime a run belongs to ([`Rooms`]).
 
 pub(crate) mod bench;
-mod docker;
+pub(crate) mod docker;
 mod files;
 mod path;
 mod process;

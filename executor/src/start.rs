@@ -161,6 +161,7 @@ fn docker(
         patience: arguments.docker_patience,
         starts: arguments.docker_starts.map(NonZeroUsize::get),
         allow_privileged: arguments.allow_privileged,
+        cfs: arguments.cgroups_enable_cfs,
         config: config.transpose().context("`--docker-config`")?,
         framework: environment.framework_id.value.clone(),
         executor: environment.executor_id.value.clone(),

@@ -20,6 +20,7 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     Spawn(SpawnArgs),
+    Docker(DockerArgs),
     Compare(Box<CompareArgs>),
     Peers(PeersArgs),
     Interval(IntervalArgs),
@@ -54,6 +55,38 @@ pub(crate) struct SpawnArgs {
     /// At last run N tasks, and tell how much the executor holds more after them than after 100,000
     #[arg(long, value_name = "N", value_parser = values::count, allow_hyphen_values = true)]
     pub(crate) soak: Option<NonZeroU64>,
+
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a container costs: the engine's bare calls, the executor's runtime, and a whole cluster
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The floor is the best rate of the engine's own calls (create, start, wait, remove), with one to eight of
+them at a time: the network of the host, no log driver. All rows are measured in one run. The latency of
+a container is from its request to its end, with as many at a time as the executor starts.
+
+Examples:
+  marmoset bench docker
+  marmoset bench docker --image alpine:3 --count 500 --json")]
+pub(crate) struct DockerArgs {
+    /// The image, which the engine must have
+    #[arg(long, value_name = "IMAGE", default_value = "busybox:local")]
+    pub(crate) image: String,
+
+    /// Containers in each row about a rate
+    #[arg(long, value_name = "N", default_value = "100", value_parser = values::count, allow_hyphen_values = true)]
+    pub(crate) count: NonZeroU64,
+
+    /// Containers in the rows about latency
+    #[arg(long, value_name = "N", default_value = "500", value_parser = values::count, allow_hyphen_values = true)]
+    pub(crate) many: NonZeroU64,
+
+    /// The socket of the engine
+    #[arg(long, value_name = "PATH", default_value = "/var/run/docker.sock")]
+    pub(crate) docker_socket: PathBuf,
 
     /// Print one JSON object instead of a table
     #[arg(long)]

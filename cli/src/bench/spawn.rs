@@ -22,7 +22,6 @@ mod agent;
 mod family;
 mod lone;
 mod program;
-mod table;
 mod whole;
 
 use std::{num::NonZeroU64, time::Duration};
@@ -34,10 +33,8 @@ use marmoset_executor::{
 };
 use tokio::runtime::Runtime;
 
-use self::{
-    program::Program,
-    table::{Reach, Row, Unit},
-};
+use self::program::Program;
+use super::rows::{self, Reach, Row, Unit};
 use crate::{
     args::SpawnArgs,
     exit::Ending,
@@ -84,9 +81,9 @@ pub(crate) fn perform(args: &SpawnArgs) -> anyhow::Result<Ending> {
     }
     if args.json {
         let executor = bench.program.path.display().to_string();
-        output::print(format_args!("{}", table::json(&bench.rows, &executor)));
+        output::print(format_args!("{}", rows::json(PROGRAM, &bench.rows, &executor)));
     } else {
-        output::print(format_args!("{}", table::text(&bench.rows)));
+        output::print(format_args!("{}", rows::text(PROGRAM, &bench.rows)));
     }
     Ok(Ending::Good)
 }

@@ -108,8 +108,6 @@ pub struct Template {
     pub container: Option<Box<ContainerInfo>>,
     /// Resources of each run.
     pub bounds: Bounds,
-    /// Whether the one run is all of the Mesos task: what is told of its start is passed on.
-    pub whole: bool,
     /// What the `TaskSpec` says besides.
     pub options: Options,
 }
@@ -141,7 +139,6 @@ impl Template {
             role: None,
             container: None,
             bounds: Bounds::default(),
-            whole: true,
             options: Options::default(),
         }
     }

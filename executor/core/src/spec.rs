@@ -255,7 +255,6 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
     }
     let ports = ports(&task.resources)?;
     let width = spec.batch.as_ref().map_or(1, Batch::width);
-    let whole = spec.batch.is_none();
     let options = Options {
         nice: spec.nice(),
         umask: spec.umask,
@@ -271,7 +270,6 @@ pub(crate) fn read(task: &TaskInfo) -> Result<Work, SpecError> {
             role: role(&task.resources),
             container: task.container.clone().map(Box::new),
             bounds: Bounds::of(task, width),
-            whole,
             options,
         })
     };

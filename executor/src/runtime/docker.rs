@@ -12,12 +12,14 @@
 //!                                    └◀──── events, lists ───────┘ one connection for all
 //! ```
 
+pub(crate) mod bench;
 mod calls;
 mod core;
 mod credentials;
 mod engine;
 mod init;
 mod listen;
+mod outputs;
 mod ownership;
 mod plan;
 mod probe;
@@ -53,6 +55,7 @@ use self::{
     core::{Config, Core, Input, Launch, PLACES},
     engine::ImageDefaults,
     listen::listen,
+    outputs::Outputs,
     ownership::{LifeLine, Owner, network_namespace},
     plan::{Plan, PlanError, Site},
     program::Program,
@@ -91,6 +94,8 @@ pub(crate) struct DockerSetup {
     /// How many containers are started at a time.
     pub(crate) starts: Option<usize>,
     pub(crate) allow_privileged: bool,
+    /// Whether cpus are a limit even for tasks that set none.
+    pub(crate) cfs: bool,
     pub(crate) config: Option<DockerConfig>,
     pub(crate) framework: String,
     pub(crate) executor: String,
@@ -121,6 +126,7 @@ pub(crate) struct DockerRuntime {
     probes: HashMap<ProbeId, AbortHandle>,
     answers: mpsc::Receiver<(ProbeId, Answer)>,
     answer: mpsc::Sender<(ProbeId, Answer)>,
+    outputs: Outputs,
     list: Arc<Notify>,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -202,6 +208,7 @@ impl Ground {
             program,
             output: setup.output,
             allow_privileged: setup.allow_privileged,
+            cfs: setup.cfs,
             config: setup.config.clone(),
             inherited: plan::inherited(inherited),
             owner,
@@ -216,6 +223,7 @@ impl DockerRuntime {
     /// # Errors
     /// When the system does not let us prepare: the text names what failed.
     pub(crate) fn start(setup: &DockerSetup) -> anyhow::Result<Self> {
+        use anyhow::Context as _;
         let Ground { engine, site, vigil, life_line } = Ground::prepare(setup, ".marmoset")?;
         let (sender, inputs) = mpsc::channel(INPUTS);
         let (answer, answers) = mpsc::channel(INPUTS);
@@ -233,6 +241,7 @@ impl DockerRuntime {
             probes: HashMap::new(),
             answers,
             answer,
+            outputs: Outputs::start().context("cannot start a thread")?,
             list: Arc::new(Notify::new()),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -304,7 +313,7 @@ impl Runtime for DockerRuntime {
             name: name.clone(),
             image: plan.image.clone(),
             pull: plan.pull,
-            describe: spawn.template.whole,
+            describe: !spawn.template.many,
             group: Arc::as_ptr(&spawn.template).addr(),
         };
         self.runs.insert(run, Run { spawn: Arc::new(spawn), plan, name });
@@ -348,6 +357,10 @@ impl Runtime for DockerRuntime {
                     if self.probes.remove(&probe).is_some() {
                         return RuntimeEvent::Probes(vec![(probe, answer)]);
                     }
+                    continue;
+                }
+                ending = self.outputs.next() => {
+                    self.tell_ending(ending);
                     continue;
                 }
                 () = until(wake) => Input::Wake,

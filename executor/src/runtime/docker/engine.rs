@@ -25,9 +25,10 @@ use bollard::{
     },
     query_parameters::{
         CreateContainerOptions, InspectContainerOptions, KillContainerOptions,
-        ListContainersOptions, RemoveContainerOptions, StartContainerOptions,
+        ListContainersOptions, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
     },
 };
+use futures_util::StreamExt as _;
 use tokio::{sync::OnceCell, time::timeout};
 
 pub(crate) use self::{
@@ -177,6 +178,17 @@ impl Engine {
     pub(crate) async fn start(&self, name: &str) -> Result<(), EngineError> {
         let options = None::<StartContainerOptions>;
         self.call("start", async |docker| docker.start_container(name, options).await).await
+    }
+
+    /// Waits for the end of a container. It may take any time.
+    pub(crate) async fn wait(&self, name: &str) -> Result<(), EngineError> {
+        let docker = self.client().await?;
+        let mut ended = docker.wait_container(name, None::<WaitContainerOptions>);
+        match ended.next().await {
+            // An exit code other than 0 comes as an error.
+            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) | None => Ok(()),
+            Some(Err(error)) => Err(self.failure("wait", &error)),
+        }
     }
 
     /// Tells all about a container; `None` if there is none of that name.

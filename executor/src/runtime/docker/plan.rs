@@ -31,7 +31,7 @@ use super::{
     ownership::Owner,
     program::Program,
 };
-use crate::output::OutputDefaults;
+use crate::output::{Keeping, OutputDefaults};
 
 pub(super) use self::shared::{ROOT, TASKS};
 /// Where a container finds the folder of its task.
@@ -74,6 +74,8 @@ pub(super) struct Site {
     pub(super) program: Program,
     pub(super) output: OutputDefaults,
     pub(super) allow_privileged: bool,
+    /// Whether cpus are a limit in any case.
+    pub(super) cfs: bool,
     pub(super) config: Option<DockerConfig>,
     /// Those of [`INHERITED`] that are set.
     pub(super) inherited: BTreeMap<String, String>,
@@ -94,6 +96,8 @@ pub(super) struct Plan {
     ports: Vec<network::Published>,
     variables: BTreeMap<String, String>,
     streams: [Target; 2],
+    /// What becomes of its output files.
+    pub(super) keeping: Keeping,
 }
 
 /// What a command without a shell means.
@@ -159,7 +163,7 @@ impl Plan {
             log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
             ..HostConfig::default()
         };
-        let memory = limits::apply(&template.bounds, &mut host);
+        let memory = limits::apply(&template.bounds, site.cfs, &mut host);
         if docker.privileged() && convention == Convention::Docker {
             if !site.allow_privileged {
                 return Err(PlanError(
@@ -190,6 +194,7 @@ impl Plan {
                 .map(|variable| (variable.name.clone(), variable.value().to_owned()))
                 .collect(),
             streams: [targets.stdout, targets.stderr],
+            keeping: targets.keeping,
             base,
             host,
         })

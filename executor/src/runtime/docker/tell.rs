@@ -1,6 +1,10 @@
 //! Tells the executor's core what became of a run, in the words of Mesos' Docker executor.
 
-use std::{fs, io::Read as _, path::Path, time::SystemTime};
+use std::{
+    ffi::{CStr, CString},
+    os::unix::ffi::OsStringExt as _,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use marmoset_executor_core::{Remark, RunEvent, RunId, StartDetails, WallTime};
@@ -9,21 +13,18 @@ use marmoset_proto::mesos::v1::{
     task_status::Reason, value,
 };
 
-use super::{
-    DockerRuntime, Run,
-    core::{Exit, Told},
-    engine::Inspection,
-    plan::FAILURE,
+use super::{DockerRuntime, Run, core::Told, engine::Inspection, outputs::Ending, plan::FAILURE};
+use crate::{
+    launcher::Kept,
+    output::{self, Files, Settled},
 };
-
-/// Longest text of why a command was not executed that is read.
-const FAILURE_BYTES_MAX: u64 = 1024;
 
 impl DockerRuntime {
     pub(super) fn tell(&mut self, id: RunId, told: Told) {
         let event = match told {
             Told::Waiting(message) => RunEvent::Waiting { message },
             Told::Started { at, inspection } => {
+                self.watch_output(id);
                 let details = inspection.map(|inspection| Box::new(details(*inspection)));
                 RunEvent::Started { at, details }
             }
@@ -35,26 +36,44 @@ impl DockerRuntime {
             }
             Told::Lost(message) => {
                 self.runs.remove(&id);
+                self.outputs.forget(id);
                 RunEvent::Lost { message, at: WallTime::from(SystemTime::now()) }
             }
+            // Told when its files are settled.
             Told::Exited(exit) => {
-                let Some(run) = self.runs.remove(&id) else { return };
-                let folder = self.site.folder(&run.spawn.task);
-                exited(&run, &folder, exit)
+                let Some(run) = self.runs.get(&id) else { return };
+                let failure = self.site.folder(&run.spawn.task).join(FAILURE);
+                return self.outputs.settle(id, exit, failure);
             }
         };
         self.told.push((id, event));
     }
+
+    /// Tells the end of a run whose files are settled.
+    pub(super) fn tell_ending(&mut self, ending: Ending) {
+        let id = ending.run;
+        if let Some(run) = self.runs.remove(&id) {
+            self.told.push((id, exited(&run, ending)));
+        }
+    }
+
+    fn watch_output(&self, id: RunId) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let folder = self.site.folder(&run.spawn.task).into_os_string().into_vec();
+        // Neither the sandbox nor a task's id has a NUL.
+        let Ok(folder) = CString::new(folder) else { return };
+        let file = |stream, name: &CStr| run.plan.has_file(stream).then(|| name.to_owned());
+        let (stdout, stderr) = (file(0, c"stdout"), file(1, c"stderr"));
+        let keeping = run.plan.keeping.clone();
+        self.outputs.watch(id, Files::new(folder, stdout, stderr, keeping));
+    }
 }
 
-fn exited(run: &Run, folder: &Path, exit: Exit) -> RunEvent {
-    let size = |stream: usize, name: &str| {
-        let file = run.plan.has_file(stream).then(|| folder.join(name));
-        file.and_then(|file| fs::metadata(file).ok()).map_or(0, |found| found.len())
-    };
-    let code = u8::try_from(exit.code).unwrap_or(u8::MAX);
-    let mut additions = Vec::new();
+/// Describes the end of a run.
+fn exited(run: &Run, ending: Ending) -> RunEvent {
+    let Ending { exit, settled: Settled { stdout, stderr, folder_removed }, failure, .. } = ending;
     let mut limitation = None;
+    let mut additions = Vec::new();
     if exit.out_of_memory {
         let limit = run.plan.memory.unwrap_or_default();
         let megabytes = limit as f64 / (1024.0 * 1024.0);
@@ -68,36 +87,27 @@ fn exited(run: &Run, folder: &Path, exit: Exit) -> RunEvent {
             }],
         });
     }
-    if matches!(code, 126 | 127) {
-        additions.extend(failure(&folder.join(FAILURE)));
-    }
+    additions.extend(failure);
     additions.extend(exit.remark);
+    let kept = Kept { stdout_cut: stdout.cut, stderr_cut: stderr.cut, folder_removed };
+    additions.extend(output::told(&kept));
+    let code = u8::try_from(exit.code).unwrap_or(u8::MAX);
     // A wait status of 0 says it all to a batch, which has many of them.
-    let plain = code == 0 && additions.is_empty() && !run.spawn.template.whole;
-    let remark = (!plain).then(|| {
-        Box::new(Remark {
-            message: Some(format!("Container exited with status {}", exit.code)),
-            addition: (!additions.is_empty()).then(|| additions.join("; ")),
-            reason: limitation.is_some().then_some(Reason::ContainerLimitationMemory),
-            limitation,
-            ..Remark::default()
-        })
-    });
+    let plain = code == 0 && additions.is_empty() && run.spawn.template.many;
+    let remark = Remark {
+        message: (!plain).then(|| format!("Container exited with status {}", exit.code)),
+        addition: (!additions.is_empty()).then(|| additions.join("; ")),
+        reason: limitation.is_some().then_some(Reason::ContainerLimitationMemory),
+        limitation,
+        folder_removed,
+    };
     RunEvent::Exited {
         wait_status: i32::from(code) << 8,
         at: exit.at,
-        stdout_bytes: size(0, "stdout"),
-        stderr_bytes: size(1, "stderr"),
-        remark,
+        stdout_bytes: stdout.bytes,
+        stderr_bytes: stderr.bytes,
+        remark: (remark != Remark::default()).then(|| Box::new(remark)),
     }
-}
-
-/// Why the command was not executed, if that is how it ended.
-fn failure(file: &Path) -> Option<String> {
-    let mut text = Vec::new();
-    fs::File::open(file).ok()?.take(FAILURE_BYTES_MAX).read_to_end(&mut text).ok()?;
-    let _ = fs::remove_file(file);
-    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// What TASK_RUNNING tells: addresses, and all that the engine knows, as `docker inspect` prints it.

@@ -20,14 +20,20 @@ const CPU_QUOTA_MIN_MICROS: u64 = 1000;
 const MIB: u64 = 1024 * 1024;
 const MEMORY_MIN: u64 = 32 * MIB;
 
-/// Sets the limits, and tells that of the memory in bytes.
-pub(super) fn apply(bounds: &Bounds, host: &mut HostConfig) -> Option<i64> {
+/// Sets the limits, and tells that of the memory in bytes. With `cfs`, cpus that were given are a
+/// limit even if the task sets none.
+pub(super) fn apply(bounds: &Bounds, cfs: bool, host: &mut HostConfig) -> Option<i64> {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     if let Some(cpus) = bounds.cpus.filter(|cpus| cpus.0 > 0) {
         let shares = cpus.0.saturating_mul(CPU_SHARES_PER_CPU) / 1000;
         host.cpu_shares = Some(signed(shares.max(CPU_SHARES_MIN)));
     }
-    if let Some(Limit::Finite(cpus)) = bounds.cpus_limit {
+    let limit = match bounds.cpus_limit {
+        Some(Limit::Finite(cpus)) => Some(cpus),
+        Some(Limit::Infinite) => None,
+        None => bounds.cpus.filter(|cpus| cfs && cpus.0 > 0),
+    };
+    if let Some(cpus) = limit {
         host.cpu_period = Some(CPU_PERIOD_MICROS);
         host.cpu_quota = Some(signed(cpus.0.saturating_mul(100).max(CPU_QUOTA_MIN_MICROS)));
     }

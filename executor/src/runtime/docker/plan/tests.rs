@@ -34,6 +34,7 @@ fn site() -> Site {
         program: Program::find(&[], None).unwrap(),
         output: OutputDefaults::default(),
         allow_privileged: false,
+        cfs: false,
         config: None,
         inherited: BTreeMap::from([("MESOS_SLAVE_ID".to_owned(), "S0".to_owned())]),
     }
@@ -216,7 +217,7 @@ fn names_and_variables_are_those_of_the_run() {
 fn limits_are_those_of_mesos_docker_containerizer() {
     let limits = |bounds: Bounds| {
         let mut host = HostConfig::default();
-        let memory = limits::apply(&bounds, &mut host);
+        let memory = limits::apply(&bounds, false, &mut host);
         assert_eq!(host.memory, memory);
         (host.cpu_shares, host.cpu_quota, host.memory_reservation, host.memory)
     };
@@ -235,7 +236,10 @@ fn limits_are_those_of_mesos_docker_containerizer() {
         Bounds { cpus_limit: Some(Limit::Infinite), mem_limit: Some(Limit::Infinite), ..given };
     assert_eq!(limits(unlimited), (Some(512), None, mib(64), None));
     let mut host = HostConfig::default();
-    limits::apply(&Bounds { gpus: Some(Millis(2_000)), ..Bounds::default() }, &mut host);
+    limits::apply(&given, true, &mut host);
+    assert_eq!(host.cpu_quota, Some(50_000));
+    let mut host = HostConfig::default();
+    limits::apply(&Bounds { gpus: Some(Millis(2_000)), ..Bounds::default() }, false, &mut host);
     assert_eq!(host.device_requests.unwrap()[0].count, Some(2));
 }
 

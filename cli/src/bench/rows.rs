@@ -7,8 +7,6 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Value, json};
 
-use super::PROGRAM;
-
 /// One figure.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
@@ -23,6 +21,8 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     PerSecond,
+    /// So few that tenths count.
+    FewPerSecond,
     Microseconds,
     Milliseconds,
     Megabytes,
@@ -72,7 +72,7 @@ impl Unit {
     fn number(self, value: f64) -> String {
         match self {
             Self::PerSecond | Self::Count => format!("{value:.0}"),
-            Self::Microseconds | Self::Megabytes => format!("{value:.1}"),
+            Self::FewPerSecond | Self::Microseconds | Self::Megabytes => format!("{value:.1}"),
             Self::Milliseconds => format!("{value:.2}"),
         }
     }
@@ -81,7 +81,7 @@ impl Unit {
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::PerSecond => "/s",
+            Self::PerSecond | Self::FewPerSecond => "/s",
             Self::Microseconds => "µs",
             Self::Milliseconds => "ms",
             Self::Megabytes => "MB",
@@ -100,9 +100,9 @@ impl fmt::Display for Reach {
 }
 
 /// For people.
-pub(super) fn text(rows: &[Row]) -> String {
+pub(super) fn text(program: &str, rows: &[Row]) -> String {
     let mut text = format!(
-        "{PROGRAM:<48} {:>8} {:<2} {:>8} {:>6}  {:<9} {}",
+        "{program:<48} {:>8} {:<2} {:>8} {:>6}  {:<9} {}",
         "figure", "", "floor", "ratio", "reach", "met"
     );
     for row in rows {
@@ -123,10 +123,10 @@ pub(super) fn text(rows: &[Row]) -> String {
 }
 
 /// For programs.
-pub(super) fn json(rows: &[Row], executor: &str) -> Value {
+pub(super) fn json(program: &str, rows: &[Row], executor: &str) -> Value {
     let three = |value: f64| (value * 1000.0).round() / 1000.0;
     json!({
-        "program": PROGRAM,
+        "program": program,
         "executor": executor,
         "rows": rows.iter().map(|row| json!({
             "name": row.name,
@@ -155,14 +155,14 @@ mod tests {
     #[test]
     fn each_figure_stands_beside_its_floor_and_its_aim() {
         assert_eq!(
-            text(&rows()),
+            text("/bin/true", &rows()),
             "\
 /bin/true                                          figure       floor  ratio  reach     met
 floor                                                2000 /s
 run                                                  1500 /s     2000   0.75  ≥ 0.85 ×  NO
 start, p50                                           0.25 ms     0.10   2.50  ≤ 1       yes"
         );
-        let json = json(&rows(), "/x");
+        let json = json("/bin/true", &rows(), "/x");
         assert_eq!(json["rows"][1]["ratio"], 0.75);
         assert_eq!(json["rows"][1]["met"], false);
         assert_eq!(json["rows"][2]["met"], true);
