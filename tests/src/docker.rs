@@ -62,8 +62,9 @@ impl Engine {
         engine.with_images(test)
     }
 
-    /// An engine of the test's own, to be stopped, started and halted. It has no networks but the
-    /// host's.
+    /// An engine of the test's own, to be stopped, started and halted. It lives in namespaces of its
+    /// own, since an engine without networks removes those of the machine's; whatever it has
+    /// started or mounted ends with it.
     #[must_use]
     pub fn of_its_own(test: &str) -> Option<Self> {
         if !geteuid().is_root() {
@@ -93,7 +94,7 @@ impl Engine {
     /// When it is the machine's.
     pub fn signal(&self, signal: Signal) {
         let own = self.own.as_ref().expect("the machine's engine is left alone");
-        kill(pid(&own.child), signal).expect("the engine runs");
+        kill(own.dockerd(), signal).expect("the engine runs");
     }
 
     /// Ends an engine of its own with a signal, and waits for its end.
@@ -219,9 +220,10 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let Some(own) = &mut self.own else { return };
-        // One that is halted would not hear it.
-        let _ = kill(pid(&own.child), Signal::SIGCONT);
-        let _ = kill(pid(&own.child), Signal::SIGTERM);
+        // With it goes all that lives in its namespace.
+        if matches!(own.child.try_wait(), Ok(None)) {
+            let _ = kill(own.dockerd(), Signal::SIGKILL);
+        }
         let _ = own.child.wait();
     }
 }
@@ -243,7 +245,10 @@ fn start(folder: &Path) -> Option<Child> {
     let log = log.expect("the folder is writable");
     // Two engines that take the same names from each other do not start.
     let _ = fs::remove_file(at("pid"));
-    Command::new("dockerd")
+    let installed = Command::new("dockerd").arg("--version").stdout(Stdio::null()).status();
+    installed.ok().filter(|status| status.success())?;
+    Command::new("unshare")
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "dockerd"])
         .arg(format!("--host=unix://{}", at("sock")))
         .arg(format!("--data-root={}", at("data")))
         .arg(format!("--exec-root={}", at("exec")))
@@ -256,6 +261,13 @@ fn start(folder: &Path) -> Option<Child> {
         .ok()
 }
 
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(child.id().try_into().expect("a process id fits"))
+impl Own {
+    /// The process of the engine itself, below the one that has made its namespaces.
+    fn dockerd(&self) -> Pid {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        wait::until("the process of the engine", || {
+            let text = fs::read_to_string(&children).ok()?;
+            text.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
+        })
+    }
 }

@@ -99,7 +99,8 @@ mod tests {
 
     fn framework() -> HelloNc {
         let executor = ExecutorTemplate::new(CommandInfo::default());
-        let template = Template { executor, nc: "busybox nc -l -p".to_owned() };
+        let nc = "busybox nc -l -p".to_owned();
+        let template = Template { executor, nc, image: Some("busybox:1".to_owned()) };
         let mut framework = HelloNc::new(8000..=8001, template);
         framework.registered(&FrameworkId::from("f"), &mut Driver::default());
         framework
@@ -158,6 +159,8 @@ mod tests {
         let offered = Resources::from_proto(&offer.resources).unwrap();
         let id = FrameworkId::from("f");
         let task = framework.template.task(7, 8000, &offer, &offered, &id).unwrap();
+        let container = task.container.unwrap();
+        assert_eq!(container.docker.unwrap().image, "busybox:1");
         let spec = TaskSpec::decode(task.data.unwrap()).unwrap();
         let command = spec.command.unwrap();
         assert_eq!(command.value.as_deref(), Some("echo 'hello 7' | busybox nc -l -p 8000"));

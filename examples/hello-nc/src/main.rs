@@ -1,7 +1,7 @@
 //! An example framework: on every agent, one `nc` for each of the ports 8000 to 8005.
 //!
 //! Each answers `hello <task id>` once and ends; a new one with a new id takes its
-//! place. What a framework has to decide is in [`framework`]; this file is about
+//! place. With `--docker` each is a container of its own. What a framework has to decide is in [`framework`]; this file is about
 //! flags, logging, and the embedded cluster that is used where no master is named.
 
 mod framework;
@@ -24,6 +24,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use framework::HelloNc;
 use task::Template;
+
+/// The image of containers where none is named.
+const IMAGE: &str = "busybox:1.37";
 
 /// Keeps one-shot network services alive: each answers `hello <task id>` once and is replaced.
 ///
@@ -52,6 +55,12 @@ struct Arguments {
     /// The traditional one: `nc -q 0 -l -p`.
     #[arg(long, value_name = "COMMAND", default_value = "busybox nc -l -p")]
     nc: String,
+
+    /// Run each task in a Docker container of its own, made of an image with `sh` and netcat
+    ///
+    /// `docker ps --filter label=marmoset` shows them. They have their host's network.
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1, default_missing_value = IMAGE)]
+    docker: Option<String>,
 
     /// User that the executor runs as; default: the one who starts this
     #[arg(long, value_name = "NAME")]
@@ -111,7 +120,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let user =
         arguments.user.or_else(|| env::var("USER").ok()).unwrap_or_else(|| "root".to_owned());
     let ports = arguments.first_port..=arguments.first_port.saturating_add(arguments.ports - 1);
-    let mut framework = HelloNc::new(ports.clone(), Template { executor, nc: arguments.nc });
+    let mut framework = HelloNc::new(
+        ports.clone(),
+        Template { executor, nc: arguments.nc, image: arguments.docker },
+    );
     let connection = ConnectionConfig::new(vec![master]);
     let config = SessionConfig::new(connection, Identity::new("hello-nc", user));
     eprintln!("serving ports {} to {} on every agent; Ctrl-C ends it", ports.start(), ports.end());

@@ -4,7 +4,11 @@
 
 use marmoset_proto::{
     marmoset::v1::TaskSpec,
-    mesos::v1::{CommandInfo, ExecutorInfo, FrameworkId, Offer, TaskId, TaskInfo, executor_info},
+    mesos::v1::{
+        CommandInfo, ContainerInfo, ExecutorInfo, FrameworkId, Offer, TaskId, TaskInfo,
+        container_info::{self, DockerInfo, docker_info::Network},
+        executor_info,
+    },
     resources::{Millis, Resources, parse},
 };
 use marmoset_scheduler::ExecutorTemplate;
@@ -21,6 +25,8 @@ pub(crate) struct Template {
     pub(crate) executor: ExecutorTemplate,
     /// Listens once; the port is put behind it.
     pub(crate) nc: String,
+    /// The image of the tasks' containers; without it they are processes of the agent.
+    pub(crate) image: Option<String>,
 }
 
 impl Template {
@@ -57,6 +63,7 @@ impl Template {
             agent_id: offer.agent_id.clone(),
             resources,
             executor: Some(executor),
+            container: self.image.as_deref().map(container),
             data: Some(spec.encode_to_vec().into()),
             ..TaskInfo::default()
         })
@@ -77,5 +84,19 @@ impl Template {
             resources: resources.to_proto(),
             ..ExecutorInfo::default()
         }
+    }
+}
+
+/// A container that listens on the ports of its host.
+fn container(image: &str) -> ContainerInfo {
+    let docker = DockerInfo {
+        image: image.to_owned(),
+        network: Some(Network::Host.into()),
+        ..DockerInfo::default()
+    };
+    ContainerInfo {
+        r#type: container_info::Type::Docker.into(),
+        docker: Some(docker),
+        ..ContainerInfo::default()
     }
 }

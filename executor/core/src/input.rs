@@ -57,7 +57,7 @@ pub enum RunEvent {
     Refused {
         /// Why, for people.
         message: String,
-        /// Why, for programs.
+        /// Why, for programs. [`Reason::TaskInvalid`]: its description cannot be used.
         reason: Option<Reason>,
         /// When that was known.
         at: WallTime,

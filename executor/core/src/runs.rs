@@ -395,6 +395,14 @@ impl Runs {
                     Phase::Queued(_)
                     | Phase::Starting { kill: None }
                     | Phase::Running { .. }
+                    | Phase::Killing { .. }
+                        if reason == Some(Reason::TaskInvalid) =>
+                    {
+                        (TaskState::TaskError, reason)
+                    }
+                    Phase::Queued(_)
+                    | Phase::Starting { kill: None }
+                    | Phase::Running { .. }
                     | Phase::Killing { .. } => (TaskState::TaskFailed, reason),
                 };
                 let outcome = Outcome { reason, ..Outcome::without_process(state, message, at) };

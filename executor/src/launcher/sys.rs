@@ -131,7 +131,7 @@ pub(super) fn reset_dispositions() {
 }
 
 /// Closes every descriptor but stdin, stdout and stderr.
-pub(super) fn close_inherited() -> io::Result<()> {
+pub(crate) fn close_inherited() -> io::Result<()> {
     const FIRST: libc::c_uint = 3;
     // SAFETY: called at the start of the process, before it has opened anything.
     let done = unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) };

@@ -314,7 +314,7 @@ impl Runtime for DockerRuntime {
             image: plan.image.clone(),
             pull: plan.pull,
             describe: !spawn.template.many,
-            group: Arc::as_ptr(&spawn.template).addr(),
+            group: spawn.template.many.then(|| Arc::as_ptr(&spawn.template).addr()),
         };
         self.runs.insert(run, Run { spawn: Arc::new(spawn), plan, name });
         self.handle(Input::Launch(launch));
@@ -374,8 +374,12 @@ impl Runtime for DockerRuntime {
         inputs.close();
         closing.cancel();
         tasks.close();
+        let leftovers = core.into_leftovers();
+        if leftovers.is_empty() {
+            return vigil.dismiss();
+        }
         // What does not go in this time is left to the vigil.
-        let _ = timeout(CLOSE_LIMIT, remove_all(&engine, core.into_leftovers())).await;
+        let _ = timeout(CLOSE_LIMIT, remove_all(&engine, leftovers)).await;
         vigil.end();
     }
 }

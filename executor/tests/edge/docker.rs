@@ -16,13 +16,13 @@ use crate::{
     fake_engine::{FakeEngine, Quirk},
 };
 
-fn agent(engine: &FakeEngine, more: &[&str]) -> Agent {
+pub(crate) fn agent(engine: &FakeEngine, more: &[&str]) -> Agent {
     let socket = engine.socket();
     let own = ["--docker-socket", socket.to_str().unwrap(), "--updates", "all"];
     Agent::start(&[("MESOS_SLAVE_ID", "S0")], &[&own[..], more].concat())
 }
 
-fn container(id: &str, image: &str) -> TaskInfo {
+pub(crate) fn container(id: &str, image: &str) -> TaskInfo {
     let docker = DockerInfo { image: image.into(), ..DockerInfo::default() };
     let container = ContainerInfo {
         r#type: container_info::Type::Docker.into(),

@@ -4,12 +4,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ pub(crate) enum Quirk {
     Refuse(u16, &'static str),
     /// Tells the end of the container, with exit code 0, before it answers.
     EndFirst,
+    /// Downloads, and tells about it, until [`FakeEngine::release`].
+    Slow,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +43,11 @@ struct State {
     calls: Vec<String>,
     listeners: Vec<UnixStream>,
     credentials: Vec<String>,
+    /// What was executed in containers, and the exit codes that are still to be told.
+    executed: Vec<Value>,
+    exit_codes: VecDeque<i64>,
+    released: bool,
+    stopped: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -67,8 +75,13 @@ impl FakeEngine {
     pub(crate) fn start() -> Self {
         let engine = Self { folder: tempfile::tempdir().unwrap(), state: Arc::default() };
         engine.state.lock().unwrap().images.push("there".into());
-        let listener = UnixListener::bind(engine.socket()).unwrap();
-        let state = engine.state.clone();
+        engine.listen();
+        engine
+    }
+
+    fn listen(&self) {
+        let listener = UnixListener::bind(self.socket()).unwrap();
+        let state = self.state.clone();
         thread::spawn(move || {
             for connection in listener.incoming() {
                 let Ok(connection) = connection else { return };
@@ -76,7 +89,35 @@ impl FakeEngine {
                 thread::spawn(move || serve(connection, &state));
             }
         });
-        engine
+    }
+
+    /// Goes away. Its containers run on.
+    pub(crate) fn stop(&self) {
+        fs::remove_file(self.socket()).unwrap();
+        let mut state = self.state.lock().unwrap();
+        state.stopped = true;
+        state.listeners.clear();
+    }
+
+    /// Comes back.
+    pub(crate) fn start_again(&self) {
+        self.state.lock().unwrap().stopped = false;
+        self.listen();
+    }
+
+    /// Ends what [`Quirk::Slow`] has begun.
+    pub(crate) fn release(&self) {
+        self.state.lock().unwrap().released = true;
+    }
+
+    /// Tells these exit codes of what is executed in containers, and then 0.
+    pub(crate) fn exit_with(&self, codes: &[i64]) {
+        self.state.lock().unwrap().exit_codes.extend(codes);
+    }
+
+    /// What was executed in containers.
+    pub(crate) fn executed(&self) -> Vec<Value> {
+        self.state.lock().unwrap().executed.clone()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -179,11 +220,17 @@ fn serve(mut connection: UnixStream, state: &Mutex<State>) {
             ("image", path.strip_prefix("images/").unwrap().strip_suffix("/json").unwrap())
         }
         ("POST", ["images", "create"]) => ("pull", ""),
+        ("POST", ["containers", name, "exec"]) => ("exec", *name),
+        ("POST", ["exec", id, "start"]) => ("start exec", *id),
+        ("GET", ["exec", id, "json"]) => ("inspect exec", *id),
         other => panic!("the fake engine does not know {other:?}"),
     };
     let name = name.split('&').next().unwrap_or_default();
     let quirk = {
         let mut state = state.lock().unwrap();
+        if state.stopped {
+            return;
+        }
         state.calls.push(call.to_owned());
         state.quirks.get_mut(call).and_then(VecDeque::pop_front)
     };
@@ -197,7 +244,13 @@ fn serve(mut connection: UnixStream, state: &Mutex<State>) {
         Some(Quirk::Refuse(status, message)) => {
             return answer(&mut connection, status, &json!({"message": message}));
         }
+        Some(Quirk::Slow) => return download(&mut connection, name, &request, state),
         Some(Quirk::Mute | Quirk::EndFirst) | None => {}
+    }
+    if call == "start exec" {
+        let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+        let _ = connection.write_all(head.as_bytes());
+        return;
     }
     if call == "events" {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -211,6 +264,27 @@ fn serve(mut connection: UnixStream, state: &Mutex<State>) {
         _ => {}
     }
     answer(&mut connection, status, &body);
+}
+
+fn say(connection: &mut UnixStream, value: &Value) -> bool {
+    let line = format!("{value}\n");
+    connection.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes()).is_ok()
+}
+
+fn download(connection: &mut UnixStream, name: &str, request: &Request, state: &Mutex<State>) {
+    let detail = json!({"current": 5_000_000, "total": 10_000_000});
+    let downloading = json!({"status": "Downloading", "id": "layer", "progressDetail": detail});
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    connection.write_all(head.as_bytes()).unwrap();
+    while !state.lock().unwrap().released {
+        if !say(connection, &downloading) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let (_, last) = perform("pull", name, request, &mut state.lock().unwrap());
+    say(connection, &last);
+    let _ = connection.write_all(b"0\r\n\r\n");
 }
 
 fn perform(call: &str, name: &str, request: &Request, state: &mut State) -> (u16, Value) {
@@ -278,6 +352,14 @@ fn perform(call: &str, name: &str, request: &Request, state: &mut State) -> (u16
             let image = image.trim_end_matches(":latest").to_owned();
             state.images.push(image);
             (200, json!({"status": "Pull complete", "id": "layer"}))
+        }
+        "exec" => {
+            state.executed.push(serde_json::from_slice(&request.body).unwrap());
+            (201, json!({"Id": format!("exec-{}", state.executed.len())}))
+        }
+        "inspect exec" => {
+            let code = state.exit_codes.pop_front().unwrap_or(0);
+            (200, json!({"ID": name, "Running": false, "ExitCode": code}))
         }
         other => panic!("`{other}` was not dispatched"),
     }

@@ -6,6 +6,7 @@ mod agent;
 mod checks;
 mod deaths;
 mod docker;
+mod docker_faults;
 mod environment;
 mod fake_engine;
 mod isolation;

@@ -174,6 +174,7 @@ impl Bench {
             item: None,
             task: format!("bench.{run}"),
             ports: Vec::new(),
+            strand: None,
         });
         runtime.flush();
     }
@@ -200,6 +201,7 @@ impl Bench {
                         }
                     }
                     RunEvent::Exited { wait_status, .. } => bail!("ended with {wait_status}"),
+                    RunEvent::Returned => bail!("a container was returned"),
                     RunEvent::Refused { message, .. } | RunEvent::Lost { message, .. } => {
                         bail!(message)
                     }

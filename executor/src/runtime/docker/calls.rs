@@ -10,7 +10,7 @@ use super::{
     DockerRuntime,
     core::{Act, Input, Log},
     engine::{Credentials, Engine, EngineError, ImageDefaults, Progress},
-    plan::{Plan, PlanError, Request},
+    plan::{Plan, Request},
 };
 
 impl DockerRuntime {
@@ -67,12 +67,13 @@ impl DockerRuntime {
         let prepared = run
             .plan
             .request(&run.spawn, &image, &self.site)
+            .map_err(|error| EngineError::Invalid { message: error.to_string() })
             .and_then(|request| prepare(&folder, &run.plan, request));
         let (engine, name) = (self.engine.clone(), run.name.clone());
         self.call(async move {
             let result = match prepared {
                 Ok(body) => engine.create(&name, body).await,
-                Err(error) => Err(unusable(error.to_string())),
+                Err(error) => Err(error),
             };
             Input::Created(id, result)
         });
@@ -160,9 +161,13 @@ fn unusable(message: String) -> EngineError {
 }
 
 /// Makes the task's folder, with the files that the container writes to.
-fn prepare(folder: &Path, plan: &Plan, request: Request) -> Result<ContainerCreateBody, PlanError> {
+fn prepare(
+    folder: &Path,
+    plan: &Plan,
+    request: Request,
+) -> Result<ContainerCreateBody, EngineError> {
     let cannot = |error: io::Error| {
-        PlanError(format!(
+        unusable(format!(
             "cannot prepare the folder `{}`: {error}; the executor's user must be able to write \
              there, and the disk must have room",
             folder.display()

@@ -65,8 +65,8 @@ pub(super) struct Launch {
     pub(super) pull: Pull,
     /// Whether what is known of the start is told.
     pub(super) describe: bool,
-    /// Runs of one Mesos task have the same: what they wait for is told once.
-    pub(super) group: usize,
+    /// Items of one batch have the same: what they wait for is told once.
+    pub(super) group: Option<usize>,
 }
 
 /// What happened.
@@ -112,8 +112,14 @@ pub(super) enum Act {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Told {
     Waiting(String),
+    /// Nothing was started.
     Refused(String),
-    Started { at: WallTime, inspection: Option<Box<Inspection>> },
+    /// Nothing can be started of what the task says.
+    Invalid(String),
+    Started {
+        at: WallTime,
+        inspection: Option<Box<Inspection>>,
+    },
     Exited(Exit),
     Lost(String),
 }
@@ -166,6 +172,8 @@ pub(super) struct Core {
 struct Container {
     launch: Launch,
     phase: Phase,
+    /// The engine was asked to create it: it may be there.
+    asked_for: bool,
     cancelled: bool,
     /// The strongest signal that was asked for.
     signal: Option<Signal>,
@@ -272,7 +280,8 @@ impl Core {
 
     /// Everything that may be there and has to go when the executor ends.
     pub(super) fn into_leftovers(self) -> Vec<String> {
-        self.names.into_keys().chain(self.removals.into_names()).collect()
+        let asked_for = self.containers.into_values().filter(|container| container.asked_for);
+        asked_for.map(|container| container.launch.name).chain(self.removals.into_names()).collect()
     }
 
     fn launch(&mut self, launch: Launch) {
@@ -289,6 +298,7 @@ impl Core {
             Container {
                 launch,
                 phase,
+                asked_for: false,
                 cancelled: false,
                 signal: None,
                 signal_sent: None,
@@ -307,9 +317,8 @@ impl Core {
             Phase::Imaging => {
                 self.refuse(run, "Container destroyed while pulling image".to_owned());
             }
-            Phase::Waiting => self.refuse(run, KILLED_BEFORE_START.to_owned()),
-            Phase::Created => {
-                self.removals.add(container.launch.name.clone());
+            Phase::Waiting | Phase::Created => {
+                self.drop_container(run);
                 self.refuse(run, KILLED_BEFORE_START.to_owned());
             }
             // The answer to the call comes first.
@@ -335,7 +344,7 @@ impl Core {
             let Launch { image: own, pull: own_pull, group, .. } = &container.launch;
             if container.phase == Phase::Imaging
                 && (own.as_str(), *own_pull) == (image, pull)
-                && groups.insert(*group)
+                && group.is_none_or(|group| groups.insert(group))
             {
                 self.acts.push_back(Act::Tell(*run, Told::Waiting(text.to_owned())));
             }
@@ -344,6 +353,14 @@ impl Core {
 
     fn tell(&mut self, run: RunId, told: Told) {
         self.acts.push_back(Act::Tell(run, told));
+    }
+
+    /// Has the container of a run removed, if there may be one.
+    fn drop_container(&mut self, run: RunId) {
+        let Some(container) = self.containers.get(&run) else { return };
+        if container.asked_for {
+            self.removals.add(container.launch.name.clone());
+        }
     }
 
     /// Ends a run that nothing was started for.

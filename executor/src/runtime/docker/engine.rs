@@ -72,6 +72,12 @@ pub(crate) enum EngineError {
         /// Why.
         reason: String,
     },
+    /// The engine was not asked: what the task wants cannot be.
+    #[error("{message}")]
+    Invalid {
+        /// The field, and what to do.
+        message: String,
+    },
     /// The engine said no.
     #[error("{message}")]
     Refused {
@@ -83,9 +89,9 @@ pub(crate) enum EngineError {
 }
 
 impl EngineError {
-    /// Whether the engine has answered: it is there.
+    /// Whether it is final: the engine is there and has answered, or was not needed to know.
     pub(crate) fn is_answer(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+        matches!(self, Self::Refused { .. } | Self::Invalid { .. })
     }
 
     /// Whether what was asked about does not exist.
@@ -146,6 +152,11 @@ impl Engine {
     /// Path of its socket.
     pub(crate) fn socket(&self) -> &Path {
         &self.0.socket
+    }
+
+    /// Whether the folder exists that an engine would put its socket into.
+    pub(crate) fn can_come_back(&self) -> bool {
+        self.socket().parent().is_none_or(Path::exists)
     }
 
     /// Creates a container. One of that name and those labels that is there already is the

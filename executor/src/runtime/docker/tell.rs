@@ -28,12 +28,8 @@ impl DockerRuntime {
                 let details = inspection.map(|inspection| Box::new(details(*inspection)));
                 RunEvent::Started { at, details }
             }
-            Told::Refused(message) => {
-                self.runs.remove(&id);
-                let at = WallTime::from(SystemTime::now());
-                let reason = Some(Reason::ContainerLaunchFailed);
-                RunEvent::Refused { message, reason, at }
-            }
+            Told::Refused(message) => self.refused(id, message, Reason::ContainerLaunchFailed),
+            Told::Invalid(message) => self.refused(id, message, Reason::TaskInvalid),
             Told::Lost(message) => {
                 self.runs.remove(&id);
                 self.outputs.forget(id);
@@ -47,6 +43,12 @@ impl DockerRuntime {
             }
         };
         self.told.push((id, event));
+    }
+
+    fn refused(&mut self, id: RunId, message: String, reason: Reason) -> RunEvent {
+        self.runs.remove(&id);
+        let at = WallTime::from(SystemTime::now());
+        RunEvent::Refused { message, reason: Some(reason), at }
     }
 
     /// Tells the end of a run whose files are settled.

@@ -21,6 +21,7 @@ use std::{
 use nix::sys::signal::SigSet;
 
 use super::{CALL_LIMIT, engine::Engine, remove_all};
+use crate::launcher::close_inherited;
 
 /// The hidden subcommand: `container-vigil SOCKET LABEL`.
 pub(crate) const SUBCOMMAND: &str = "container-vigil";
@@ -55,10 +56,11 @@ impl Vigil {
         Ok(Self(child))
     }
 
-    /// Ends it at once: there never was a container.
+    /// Ends it at once: nothing is there that it would look for, nor can anything come.
     pub(super) fn dismiss(mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if let Err(error) = self.0.kill().and_then(|()| self.0.wait()) {
+            tracing::warn!(%error, "the process that removes containers does not end");
+        }
     }
 
     /// Lets it look once more, and end.
@@ -74,6 +76,9 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         eprintln!("marmoset {SUBCOMMAND}: this is a part of the executor, which starts it");
         return ExitCode::from(USAGE);
     };
+    if let Err(error) = close_inherited() {
+        eprintln!("marmoset {SUBCOMMAND}: cannot close what was inherited: {error}");
+    }
     // Whoever ends the executor's processes by a signal to all of them must not end this one first.
     let _ = nix::unistd::setsid();
     let _ = SigSet::all().thread_block();
@@ -110,7 +115,10 @@ async fn remove(engine: &Engine, label: &str) -> Result<(), String> {
                 let names = listed.into_iter().map(|there| there.name).collect::<Vec<_>>();
                 remove_all(engine, names).await;
             }
-            Err(error) if Instant::now() > deadline => return Err(error.to_string()),
+            // Without the folder of its socket an engine cannot come back.
+            Err(error) if Instant::now() > deadline || !engine.can_come_back() => {
+                return Err(error.to_string());
+            }
             Err(_) => pause = (pause * 2).min(PAUSE_MAX),
         }
         tokio::time::sleep(pause).await;

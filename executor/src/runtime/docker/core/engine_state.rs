@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Act, Core, Log, Phase, Told};
+use super::{Act, Core, Log, Phase};
 use crate::runtime::docker::engine::EngineError;
 use marmoset_executor_core::{Now, RunId};
 
@@ -92,13 +92,12 @@ impl Core {
     }
 
     fn give_up(&mut self, run: RunId, phase: Phase, message: String) {
-        let Some(container) = self.forget(run) else { return };
         let message = match phase {
             Phase::Doubtful => format!("{message}; whether it was started is not known"),
             _ => message,
         };
-        self.removals.add(container.launch.name);
-        self.tell(run, Told::Refused(message));
+        self.drop_container(run);
+        self.refuse(run, message);
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Removals {
     queue: VecDeque<String>,
     asked: BTreeSet<String>,
     refusals: BTreeMap<String, u32>,
+    /// The engine does not want to remove them.
+    given_up: BTreeSet<String>,
 }
 
 impl Removals {
@@ -25,6 +27,7 @@ impl Removals {
             queue: VecDeque::new(),
             asked: BTreeSet::new(),
             refusals: BTreeMap::new(),
+            given_up: BTreeSet::new(),
         }
     }
 
@@ -37,7 +40,7 @@ impl Removals {
     }
 
     pub(super) fn into_names(self) -> impl Iterator<Item = String> {
-        self.queue.into_iter().chain(self.asked)
+        self.queue.into_iter().chain(self.asked).chain(self.given_up)
     }
 
     fn next(&mut self) -> Option<String> {
@@ -65,7 +68,10 @@ impl Core {
     ) {
         self.removals.asked.remove(&name);
         match result {
-            Ok(()) => _ = self.removals.refusals.remove(&name),
+            Ok(()) => {
+                self.removals.refusals.remove(&name);
+                self.removals.given_up.remove(&name);
+            }
             // Somebody removes it already, or it is busy: the engine's own words say which.
             Err(error) if error.is_answer() => {
                 let refusals = self.removals.refusals.entry(name.clone()).or_default();
@@ -74,6 +80,7 @@ impl Core {
                     self.removals.add(name);
                 } else {
                     self.removals.refusals.remove(&name);
+                    self.removals.given_up.insert(name.clone());
                     let reason = error.to_string();
                     self.acts.push_back(Act::Log(Log::NotRemoved { name, reason }));
                 }

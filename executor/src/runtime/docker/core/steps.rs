@@ -26,7 +26,9 @@ impl Core {
         while self.placed < self.config.places
             && let Some(run) = self.waiting.pop_front()
         {
-            if self.containers.get(&run).is_some_and(|c| c.phase == Phase::Waiting) {
+            let Some(container) = self.containers.get_mut(&run) else { continue };
+            if container.phase == Phase::Waiting {
+                container.asked_for = true;
                 self.set_phase(run, Phase::Creating);
                 self.acts.push_back(Act::Create(run));
             }
@@ -61,6 +63,11 @@ impl Core {
                 let launch = container.launch.clone();
                 self.image_vanished(&launch.image, launch.pull);
                 self.set_phase(run, Phase::Imaging);
+            }
+            Err(error @ EngineError::Invalid { .. }) => {
+                if self.forget(run).is_some() {
+                    self.tell(run, Told::Invalid(failure(&error)));
+                }
             }
             Err(error) if error.is_answer() => self.refuse(run, failure(&error)),
             Err(error) => {

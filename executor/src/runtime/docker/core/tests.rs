@@ -80,7 +80,14 @@ impl Table {
     fn launch_with(&mut self, run: u64, pull: Pull, describe: bool) -> &mut Self {
         let run = RunId(run);
         let name = name(run.0);
-        self.input(Input::Launch(Launch { run, name, image: image(), pull, describe, group: 0 }))
+        self.input(Input::Launch(Launch {
+            run,
+            name,
+            image: image(),
+            pull,
+            describe,
+            group: Some(0),
+        }))
     }
 
     fn image_is_there(&mut self) -> &mut Self {
@@ -465,4 +472,34 @@ fn leftovers_are_all_that_may_be_there() {
     let mut names = table.core.into_leftovers();
     names.sort();
     assert_eq!(names, [name(1), name(2)]);
+}
+
+#[test]
+fn what_the_engine_was_never_asked_for_leaves_nothing() {
+    let now = Now { instant: Instant::now(), wall: WallTime(1) };
+    let mut table = Table { core: Core::new(Config { places: 1, patience: PATIENCE }, now), now };
+    table.launch(1).launch(2).input(Input::Cancel(RunId(2)));
+    table.pass(PATIENCE.as_secs()).launch(3).acts();
+    assert!(table.core.into_leftovers().is_empty());
+}
+
+#[test]
+fn a_container_that_may_be_there_is_removed_when_nobody_wants_it_any_more() {
+    let mut table = Table::new(1);
+    table.launch(1).image_is_there();
+    table.input(Input::Created(RunId(1), Err(silent("create")))).acts();
+    table.input(Input::Cancel(RunId(1)));
+    table.expect([gone(1, KILLED_BEFORE_START)]);
+    table.list([]);
+    assert!(table.acts().contains(&Act::Remove(name(1))));
+    assert_eq!(table.core.into_leftovers(), [name(1)]);
+}
+
+#[test]
+fn a_description_that_cannot_be_is_told_apart() {
+    let mut table = Table::new(1);
+    table.launch(1).image_is_there().acts();
+    let error = EngineError::Invalid { message: "no".into() };
+    table.input(Input::Created(RunId(1), Err(error)));
+    table.expect([tell(1, Told::Invalid("Failed to run docker container: no".into()))]);
 }
