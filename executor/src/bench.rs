@@ -4,6 +4,6 @@ pub use crate::{
     launcher::bench::{decode_spawn, encode_spawn},
     runtime::{
         bench::RequestBench,
-        docker::bench::{ContainerBench, ContainerRate},
+        docker::bench::{ContainerBench, ContainerRate, WarmRate},
     },
 };

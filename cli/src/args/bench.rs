@@ -66,7 +66,8 @@ pub(crate) struct SpawnArgs {
 #[command(after_help = "\
 The floor is the best rate of the engine's own calls (create, start, wait, remove), with one to eight of
 them at a time: the network of the host, no log driver. All rows are measured in one run. The latency of
-a container is from its request to its end, with as many at a time as the executor starts.
+a container is from its request to its end, with as many at a time as the executor starts. Rows of `warm`
+are tasks in a container that they share, 64 at a time; the time to the start is that of one at a time.
 
 Examples:
   marmoset bench docker

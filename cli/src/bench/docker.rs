@@ -1,10 +1,11 @@
 //! `marmoset bench docker`: what a container costs.
 //!
 //! Owns the rows and their order: the engine's bare calls first, with several at a
-//! time, then the executor's runtime of containers, then a whole cluster. All in one
+//! time, then the executor's runtime of containers, then a whole cluster, then containers
+//! that tasks share. All in one
 //! go, so that their ratios hold also where the figures drift.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use marmoset_executor::bench::ContainerBench;
@@ -37,6 +38,18 @@ const PART: f64 = 0.95;
 
 /// How many times the middle latency the longest may be, save for one in a hundred.
 const SPREAD: f64 = 3.0;
+
+/// Tasks in the rows about containers that they share.
+const TASKS: usize = 4000;
+
+/// What is to be reached there of the rate of subprocesses.
+const PART_WARM: f64 = 0.7;
+
+/// And of that of fresh containers.
+const TIMES_FRESH: f64 = 100.0;
+
+/// Longest middle time to the start there, in milliseconds.
+const WARM_START: f64 = 2.0;
 
 /// Measures and prints.
 ///
@@ -88,6 +101,7 @@ impl Bench<'_> {
             self.add(Row::new(name, rate, Unit::FewPerSecond));
         }
         let folder = Temporary::fast()?;
+        let mut fresh = 0.0;
         for (name, files) in [
             ("executor's runtime, output to /dev/null", false),
             ("executor's runtime, 2 files", true),
@@ -97,6 +111,7 @@ impl Bench<'_> {
                 .runtime(count, files, vec!["executor".into()], folder.path())
                 .await?;
             let rate = rate(count, measured.elapsed);
+            fresh = rate;
             let row = Row::new(name, rate, Unit::FewPerSecond);
             self.add(row.floor(best).reach(Reach::OfFloor(PART)));
         }
@@ -104,6 +119,7 @@ impl Bench<'_> {
         self.add(
             Row::new("whole path, 2 files, start included", rate, Unit::FewPerSecond).floor(best),
         );
+        self.warm(fresh, folder.path()).await?;
         let measured =
             self.containers.runtime(many, true, vec!["executor".into()], folder.path()).await?;
         let mut latencies = measured.latencies;
@@ -114,6 +130,25 @@ impl Bench<'_> {
         self.add(Row::new(name("p50"), middle, Unit::Milliseconds));
         let row = Row::new(name("p99"), late, Unit::Milliseconds);
         self.add(row.floor(middle).reach(Reach::AtMost(SPREAD * middle)));
+        Ok(())
+    }
+
+    /// Containers that tasks share, beside subprocesses and fresh containers.
+    async fn warm(&mut self, fresh: f64, folder: &Path) -> anyhow::Result<()> {
+        let measured = self.containers.warm(TASKS, vec!["executor".into()], folder).await?;
+        let processes = rate(TASKS, measured.processes);
+        let warm = rate(TASKS, measured.warm);
+        let name = |what: &str| format!("{what}, 2 files");
+        self.add(Row::new(name("subprocesses"), processes, Unit::PerSecond));
+        let row = Row::new(name("warm, beside subprocesses"), warm, Unit::PerSecond);
+        self.add(row.floor(processes).reach(Reach::OfFloor(PART_WARM)));
+        let row = Row::new(name("warm, beside fresh containers"), warm, Unit::PerSecond);
+        self.add(row.floor(fresh).reach(Reach::OfFloor(TIMES_FRESH)));
+        let mut starts = measured.starts;
+        starts.sort_unstable();
+        let middle = millis(starts[starts.len() / 2]);
+        let row = Row::new("warm, request to running, p50", middle, Unit::Milliseconds);
+        self.add(row.reach(Reach::AtMost(WARM_START)));
         Ok(())
     }
 

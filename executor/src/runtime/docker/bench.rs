@@ -1,7 +1,7 @@
 //! An entrance for benchmarks to containers. No part of the interface.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ffi::OsString,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -18,11 +18,20 @@ use marmoset_proto::{
     mesos::v1::{CommandInfo, ContainerInfo, container_info},
 };
 
-use super::{CALL_LIMIT, DockerRuntime, DockerSetup, WarmConfig, core::PLACES, engine::Engine};
-use crate::{
-    output::OutputDefaults,
-    runtime::{Runtime as _, RuntimeEvent},
+use super::{
+    CALL_LIMIT, DockerRuntime, DockerSetup, WarmConfig, WarmRuntime, core::PLACES, engine::Engine,
 };
+use crate::{
+    isolation::Isolation,
+    output::OutputDefaults,
+    runtime::{ProcessConfig, ProcessRuntime, Runtime, RuntimeEvent},
+};
+
+/// Runs that share a container at a time.
+const SLOTS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
+/// Runs of which only one is there at a time.
+const ALONE: usize = 200;
 
 /// Short containers, with the host's network and without a log driver.
 #[derive(Debug, Clone)]
@@ -42,6 +51,17 @@ pub struct ContainerRate {
     pub elapsed: Duration,
     /// From each request to the end that was told.
     pub latencies: Vec<Duration>,
+}
+
+/// What runs in a container that they share took.
+#[derive(Debug, Clone)]
+pub struct WarmRate {
+    /// As many subprocesses.
+    pub processes: Duration,
+    /// All runs, in a container that was up.
+    pub warm: Duration,
+    /// One at a time: from the request to the start that was told.
+    pub starts: Vec<Duration>,
 }
 
 impl ContainerBench {
@@ -94,29 +114,9 @@ impl ContainerBench {
         reexec: Vec<OsString>,
         sandbox: &Path,
     ) -> anyhow::Result<ContainerRate> {
-        let target = if files { Target::File } else { Target::Null };
-        let setup = DockerSetup {
-            socket: self.socket.clone(),
-            call_limit: CALL_LIMIT,
-            patience: CALL_LIMIT,
-            starts: None,
-            allow_privileged: false,
-            cfs: false,
-            config: None,
-            warm: WarmConfig { slots: NonZeroUsize::MIN, idle: CALL_LIMIT, workers: None },
-            framework: "bench".to_owned(),
-            executor: "bench".to_owned(),
-            agent: String::new(),
-            sandbox: sandbox.to_owned(),
-            host_sandbox: None,
-            inherited: std::collections::BTreeMap::new(),
-            output: OutputDefaults { stdout: target, stderr: target, ..OutputDefaults::default() },
-            reexec,
-        };
-        let mut runtime = DockerRuntime::start(&setup)?;
-        let template = Arc::new(self.template());
+        let mut runtime = DockerRuntime::start(&self.setup(files, reexec, sandbox))?;
         // The first one waits for the image and for events to be heard.
-        let mut bench = Bench { template, asked: HashMap::new(), latencies: Vec::new(), next: 0 };
+        let mut bench = Bench::new(self.template(RuntimeKind::Docker));
         bench.ask(&mut runtime);
         bench.until(&mut runtime, 1, 1).await?;
         bench.latencies.clear();
@@ -130,14 +130,64 @@ impl ContainerBench {
         Ok(ContainerRate { elapsed, latencies: bench.latencies })
     }
 
-    fn template(&self) -> Template {
-        let mut words = self.command.iter().cloned();
-        let command = CommandInfo {
-            shell: Some(false),
-            value: words.next(),
-            arguments: words.collect(),
-            ..CommandInfo::default()
+    /// Runs in a container that they share, and the same as subprocesses of the machine.
+    ///
+    /// # Errors
+    /// A run did not end as it should.
+    pub async fn warm(
+        &self,
+        count: usize,
+        reexec: Vec<OsString>,
+        sandbox: &Path,
+    ) -> anyhow::Result<WarmRate> {
+        let processes = ProcessConfig {
+            program: "/proc/self/exe".into(),
+            arguments: [&reexec[..], &["launcher".into()]].concat(),
+            workers: None,
+            sandbox: sandbox.join("processes"),
+            inherited: BTreeMap::new(),
+            output: OutputDefaults::default(),
+            isolation: Isolation::None,
         };
+        let runtime = ProcessRuntime::start(processes)?;
+        let processes = steady(runtime, self.template(RuntimeKind::Process), count).await?;
+        let runtime = WarmRuntime::start(&self.setup(true, reexec, sandbox))?;
+        let warm = steady(runtime, self.template(RuntimeKind::Warm), count).await?;
+        Ok(WarmRate { processes: processes.elapsed, warm: warm.elapsed, starts: warm.starts })
+    }
+
+    fn setup(&self, files: bool, reexec: Vec<OsString>, sandbox: &Path) -> DockerSetup {
+        let target = if files { Target::File } else { Target::Null };
+        DockerSetup {
+            socket: self.socket.clone(),
+            call_limit: CALL_LIMIT,
+            patience: CALL_LIMIT,
+            starts: None,
+            allow_privileged: false,
+            cfs: false,
+            config: None,
+            warm: WarmConfig { slots: SLOTS, idle: CALL_LIMIT, workers: None },
+            framework: "bench".to_owned(),
+            executor: "bench".to_owned(),
+            agent: String::new(),
+            sandbox: sandbox.to_owned(),
+            host_sandbox: None,
+            inherited: BTreeMap::new(),
+            output: OutputDefaults { stdout: target, stderr: target, ..OutputDefaults::default() },
+            reexec,
+        }
+    }
+
+    fn template(&self, runtime: RuntimeKind) -> Template {
+        let mut words = self.command.iter().cloned();
+        let value = words.next();
+        // In a container the arguments follow the program, whose name is not among them.
+        let arguments = match runtime {
+            RuntimeKind::Process => self.command.clone(),
+            RuntimeKind::Docker | RuntimeKind::Warm => words.collect(),
+        };
+        let command =
+            CommandInfo { shell: Some(false), value, arguments, ..CommandInfo::default() };
         let docker = container_info::DockerInfo {
             image: self.image.clone(),
             ..container_info::DockerInfo::default()
@@ -148,23 +198,62 @@ impl ContainerBench {
             ..ContainerInfo::default()
         };
         Template {
-            runtime: RuntimeKind::Docker,
+            runtime,
             many: true,
-            container: Some(container.into()),
+            container: (runtime != RuntimeKind::Process).then(|| container.into()),
             ..Template::process(command)
         }
     }
+}
+
+/// What many runs, and then single ones, took.
+struct Steady {
+    elapsed: Duration,
+    starts: Vec<Duration>,
+}
+
+/// Runs `count`, as many at a time as there are slots; then some one at a time. The first one, for
+/// which all is made ready, does not count.
+async fn steady(
+    mut runtime: impl Runtime,
+    template: Template,
+    count: usize,
+) -> anyhow::Result<Steady> {
+    let mut bench = Bench::new(template);
+    bench.ask(&mut runtime);
+    bench.until(&mut runtime, 1, 1).await?;
+    bench.latencies.clear();
+    let begin = Instant::now();
+    for _ in 0..SLOTS.get().min(count) {
+        bench.ask(&mut runtime);
+    }
+    bench.until(&mut runtime, count, count + 1).await?;
+    let elapsed = begin.elapsed();
+    bench.starts.clear();
+    for alone in 1..=ALONE {
+        bench.ask(&mut runtime);
+        bench.until(&mut runtime, count + alone, 0).await?;
+    }
+    runtime.close().await;
+    Ok(Steady { elapsed, starts: bench.starts })
 }
 
 struct Bench {
     template: Arc<Template>,
     asked: HashMap<RunId, Instant>,
     latencies: Vec<Duration>,
+    /// From each request to the start that was told.
+    starts: Vec<Duration>,
     next: u64,
 }
 
 impl Bench {
-    fn ask(&mut self, runtime: &mut DockerRuntime) {
+    fn new(template: Template) -> Self {
+        let (asked, latencies, starts) = (HashMap::new(), Vec::new(), Vec::new());
+        Self { template: Arc::new(template), asked, latencies, starts, next: 0 }
+    }
+
+    fn ask(&mut self, runtime: &mut impl Runtime) {
         self.next += 1;
         let run = RunId(self.next);
         self.asked.insert(run, Instant::now());
@@ -176,23 +265,26 @@ impl Bench {
             ports: Vec::new(),
             strand: None,
         });
-        runtime.flush();
     }
 
     /// Until `count` have ended; asks for another one for each, up to `total`.
     async fn until(
         &mut self,
-        runtime: &mut DockerRuntime,
+        runtime: &mut impl Runtime,
         count: usize,
         total: usize,
     ) -> anyhow::Result<()> {
         while self.latencies.len() < count {
+            runtime.flush();
             let RuntimeEvent::Runs(events) = runtime.next().await else {
                 bail!("the runtime told of something else");
             };
             for (run, event) in events {
                 match event {
-                    RunEvent::Waiting { .. } | RunEvent::Started { .. } => {}
+                    RunEvent::Waiting { .. } => {}
+                    RunEvent::Started { .. } => {
+                        self.starts.extend(self.asked.get(&run).map(Instant::elapsed));
+                    }
                     RunEvent::Exited { wait_status: 0, .. } => {
                         let asked = self.asked.remove(&run).context("an end was told twice")?;
                         self.latencies.push(asked.elapsed());
