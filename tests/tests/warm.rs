@@ -26,7 +26,7 @@ use marmoset_proto::{
 };
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{AccessFlags, Pid, access},
 };
 use serde_json::{Value, json};
 
@@ -452,6 +452,28 @@ fn more_tasks_than_slots_get_more_containers() {
         assert_eq!(house.end(task).0, "TASK_KILLED");
     }
     house.assert_deserted();
+}
+
+#[test]
+fn where_cgroups_can_be_written_each_task_has_its_own() {
+    let test = "where_cgroups_can_be_written_each_task_has_its_own";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let memory = Path::new("/sys/fs/cgroup/memory");
+    if access(memory, AccessFlags::W_OK).is_err() {
+        eprintln!("SKIPPED {test}: no cgroups of version 1 that a container could write");
+        return;
+    }
+    let dock = Dock::new(engine);
+    let more = ["--volume", "/sys/fs/cgroup:/sys/fs/cgroup", "--mem", "40", "--count", "2"];
+    let hog = "[ $MARMOSET_INDEX = 1 ] && exec sleep 2; \
+               yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 200000000 | sort | tail -1; exit 9";
+    let done = dock.run(IMAGE, &[&more[..], &["--shell", "--", hog]].concat());
+    let tasks = &done.json()["tasks"];
+    // The neighbour of the hog has what it was given.
+    assert_eq!((&tasks["finished"], &tasks["failed"]), (&json!(1), &json!(1)), "{}", done.stdout);
+    let text = failure(&done);
+    assert!(text.starts_with("Memory limit exceeded: Requested: 40MB"), "{text}");
+    dock.assert_deserted();
 }
 
 #[test]

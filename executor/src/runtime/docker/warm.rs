@@ -28,7 +28,7 @@ use std::{
     io, mem,
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
@@ -99,7 +99,8 @@ pub(crate) struct WarmRuntime {
     pool: Pool,
     kinds: BTreeMap<KindId, Kind>,
     last_kind: u64,
-    known: VecDeque<(Arc<Template>, KindId)>,
+    /// That a template is kept here does not keep it.
+    known: VecDeque<(Weak<Template>, KindId)>,
     homes: BTreeMap<RoomId, Home>,
     /// Runs whose container is not ready.
     waiting: HashMap<RunId, Spawn>,
@@ -245,7 +246,8 @@ impl WarmRuntime {
 
     /// What a run may share a container with.
     fn kind(&mut self, template: &Arc<Template>) -> Result<KindId, PlanError> {
-        let known = self.known.iter().find(|(known, _)| Arc::ptr_eq(known, template));
+        let is_it = |known: &Weak<Template>| known.as_ptr() == Arc::as_ptr(template);
+        let known = self.known.iter().find(|(known, _)| is_it(known));
         if let Some((_, kind)) = known
             && self.kinds.contains_key(kind)
         {
@@ -267,9 +269,9 @@ impl WarmRuntime {
                 id
             }
         };
-        self.known.retain(|(known, _)| !Arc::ptr_eq(known, template));
+        self.known.retain(|(known, _)| !is_it(known));
         self.known.truncate(KNOWN - 1);
-        self.known.push_front((template.clone(), kind));
+        self.known.push_front((Arc::downgrade(template), kind));
         Ok(kind)
     }
 

@@ -40,7 +40,9 @@ const DOORS: &str = ".warm";
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How long the engine is asked what became of a container that is gone.
-const AUTOPSY: Duration = Duration::from_secs(3);
+///
+/// It learns of an end within milliseconds, unless it has much to do.
+const AUTOPSY: Duration = Duration::from_secs(20);
 
 /// Between two tries while the engine is away.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
