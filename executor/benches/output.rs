@@ -124,7 +124,7 @@ impl Rig {
             Way::Files | Way::Packed => {
                 spawn.stdout = Output::File(c"stdout".into());
                 spawn.stderr = Output::File(c"stderr".into());
-                spawn.keeping = Keeping { limit, pack: None };
+                spawn.keeping = Keeping { limit, ..Keeping::default() };
             }
         }
         match way {

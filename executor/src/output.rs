@@ -69,11 +69,11 @@ impl OutputDefaults {
             CString::new(sandbox.join("packs").join(name).into_os_string().into_vec()).ok()
         });
         let limit = NonZeroU64::new(wishes.limit_bytes.unwrap_or(self.limit));
-        Plan {
-            stdout: or(wishes.stdout, self.stdout),
-            stderr: or(wishes.stderr, self.stderr),
-            keeping: Keeping { limit, pack },
-        }
+        let stdout = or(wishes.stdout, self.stdout);
+        let stderr = or(wishes.stderr, self.stderr);
+        let nowhere = [stdout, stderr].iter().all(|target| *target != Target::File);
+        let remove_empty = nowhere && !wishes.keep();
+        Plan { stdout, stderr, keeping: Keeping { limit, remove_empty, pack } }
     }
 }
 
@@ -111,10 +111,14 @@ mod tests {
         };
         let plan = defaults.plan(&wishes, Path::new("/s"));
         assert_eq!((plan.stdout, plan.stderr), (Target::Null, Target::Inherit));
-        assert_eq!(plan.keeping, Keeping { limit: None, pack: Some(c"/s/packs/job".into()) });
+        let pack = Some(c"/s/packs/job".into());
+        assert_eq!(plan.keeping, Keeping { limit: None, remove_empty: true, pack });
+        let kept = defaults.plan(&Output { keep: Some(true), ..wishes }, Path::new("/s"));
+        assert!(!kept.keeping.remove_empty);
         let plan = OutputDefaults::default().plan(&Output::default(), Path::new("/s"));
         assert_eq!((plan.stdout, plan.stderr), (Target::File, Target::File));
-        assert_eq!(plan.keeping, Keeping { limit: NonZeroU64::new(10 << 20), pack: None });
+        let limit = NonZeroU64::new(10 << 20);
+        assert_eq!(plan.keeping, Keeping { limit, remove_empty: false, pack: None });
     }
 
     #[test]

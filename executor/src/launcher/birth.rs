@@ -65,11 +65,13 @@ impl Failure {
 #[derive(Debug)]
 pub(super) struct Birthplace {
     stack: Stack,
+    /// This process.
+    worker: i32,
 }
 
 impl Birthplace {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { stack: Stack::new()? })
+        Ok(Self { stack: Stack::new()?, worker: sys::own_pid() })
     }
 
     /// Starts a process. Returns once its program runs.
@@ -114,7 +116,7 @@ impl Birthplace {
             program,
             argv: pointers(argv),
             env: pointers(&spawn.env),
-            worker: sys::own_pid(),
+            worker: self.worker,
             failure: Cell::new(None),
         };
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;

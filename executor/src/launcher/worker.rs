@@ -67,7 +67,7 @@ const RETRIES: u32 = 6;
 const REPORT_DELAY: Duration = Duration::from_millis(1);
 
 /// How long reports may wait while every strand that has one goes on without the executor.
-const FED_DELAY: Duration = Duration::from_millis(4);
+const FED_DELAY: Duration = Duration::from_millis(12);
 
 /// There are many short runs if this many have ended within [`RECENT`].
 const MANY: usize = 4;

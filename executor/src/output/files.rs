@@ -15,7 +15,7 @@ use std::{
 
 use marmoset_proto::pack::{Content, Record, SMALL_MAX, Stream};
 use nix::{
-    fcntl::OFlag,
+    fcntl::{AT_FDCWD, OFlag},
     unistd::{UnlinkatFlags, unlinkat},
 };
 
@@ -31,6 +31,9 @@ use super::{
 pub struct Keeping {
     /// Most that is kept of each.
     pub limit: Option<NonZeroU64>,
+    /// The folder is removed if nothing is in it: it was made for this run, whose output goes
+    /// nowhere.
+    pub remove_empty: bool,
     /// The pack that small ones go to, as the beginning of its path; the folder is
     /// removed if nothing else is in it.
     pub pack: Option<CString>,
@@ -109,7 +112,10 @@ impl Files {
                 *kept = outlet.finish(limit);
             }
         }
-        if let Some(prefix) = self.keeping.pack.take() {
+        if self.keeping.remove_empty {
+            let flags = UnlinkatFlags::RemoveDir;
+            settled.folder_removed = unlinkat(AT_FDCWD, self.folder.as_c_str(), flags).is_ok();
+        } else if let Some(prefix) = self.keeping.pack.take() {
             match self.pack(&prefix, packs) {
                 Ok(removed) => settled.folder_removed = removed,
                 Err(error) => packs.complain(&prefix, &error),

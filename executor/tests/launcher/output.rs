@@ -10,7 +10,7 @@ use std::{
 use marmoset_executor::launcher::{Cut, Keeping, Kept, LauncherEvent, Report, Spawn};
 use marmoset_proto::pack::{Content, Reader, Stream};
 
-use crate::support::{Rig, eventually, file, text};
+use crate::support::{End, Rig, eventually, file, text};
 
 const LIMIT: u64 = 1 << 20;
 
@@ -25,12 +25,12 @@ fn task(rig: &mut Rig, name: &str, script: &str, keeping: Keeping) -> Spawn {
 }
 
 fn limited() -> Keeping {
-    Keeping { limit: NonZeroU64::new(LIMIT), pack: None }
+    Keeping { limit: NonZeroU64::new(LIMIT), ..Keeping::default() }
 }
 
 fn packed(rig: &Rig) -> Keeping {
     let pack = Some(text(rig.path("packs/job").to_str().unwrap()));
-    Keeping { limit: NonZeroU64::new(2 << 20), pack }
+    Keeping { limit: NonZeroU64::new(2 << 20), pack, ..Keeping::default() }
 }
 
 /// Sizes of the two files, and what happened to them.
@@ -259,4 +259,17 @@ async fn a_pack_that_cannot_be_written_leaves_the_files() {
     assert_eq!((stdout, kept), (4, Kept::default()));
     eventually("it is there", || rig.path("tasks/a/stdout").exists()).await;
     assert_eq!(fs::read_to_string(rig.path("tasks/a/stdout")).unwrap(), "out\n");
+}
+
+#[tokio::test]
+async fn a_folder_that_nothing_was_written_into_goes_with_its_run() {
+    let mut rig = Rig::new();
+    for (name, script, removed) in [("empty", ":", true), ("used", ": > mine", false)] {
+        let mut spawn = rig.script(script);
+        spawn.cwd = text(rig.path(name).to_str().unwrap());
+        spawn.create_cwd = true;
+        spawn.keeping = Keeping { remove_empty: true, ..Keeping::default() };
+        assert_eq!(rig.run(spawn).await, End::code(0));
+        assert_eq!(!rig.path(name).exists(), removed, "{name}");
+    }
 }

@@ -85,11 +85,12 @@ fn spawn() -> Vec<u8> {
         &string(b"sh"),
         &string(b"-c"),
         &string(b"exit 3"),
-        // No environment; `/`, not to be created; null, null, all of it, no pack; no user, no umask;
+        // No environment; `/`, not to be created; null, null, all of it, the
+        // folder stays, no pack; no user, no umask;
         // nice 0; no limits of a process, none of all.
         &0_u32.to_le_bytes(),
         &string(b"/"),
-        &[0, 0, 0, 0, 0, 0, 0],
+        &[0, 0, 0, 0, 0, 0, 0, 0],
         &0_i32.to_le_bytes(),
         &0_u32.to_le_bytes(),
         &[0],

@@ -22,10 +22,10 @@ use crate::ids::{RunId, StrandId};
 
 /// Runs that are given away ahead of time are to take no longer than this, all those of one
 /// slot together.
-const AHEAD_TIME: Duration = Duration::from_millis(8);
+const AHEAD_TIME: Duration = Duration::from_millis(24);
 
 /// And be no more than this.
-const AHEAD_MAX: usize = 8;
+const AHEAD_MAX: usize = 24;
 
 /// All slots of a batch together.
 const AHEAD_TOTAL_MAX: usize = 256;
@@ -196,7 +196,7 @@ impl Slots {
 mod tests {
     use super::*;
 
-    const QUICK: Option<Duration> = Some(Duration::from_millis(2));
+    const QUICK: Option<Duration> = Some(Duration::from_millis(6));
 
     fn room(slot: u32) -> Room {
         Room { slot, strand: StrandId(7) }
@@ -230,7 +230,7 @@ mod tests {
         let now = Instant::now();
         let mut slots = quick(now);
         assert!(slots.started(0, RunId(4)));
-        assert_eq!(fill(&mut slots, now, 5, 100), 4, "eight milliseconds of two each");
+        assert_eq!(fill(&mut slots, now, 5, 100), 4, "24 milliseconds of six each");
         slots.remove(now, 0, RunId(4), QUICK);
         assert_eq!(fill(&mut slots, now, 9, 100), 1);
         slots.remove(now, 0, RunId(5), QUICK);

@@ -353,7 +353,7 @@ fn given(sim: &Sim) -> (Vec<String>, Vec<String>) {
 #[test]
 fn short_items_are_given_away_ahead_of_time_and_wanted_back_from_behind_one_that_lasts() {
     let mut sim = Sim::subscribed(config());
-    sim.launch(batch("b", 100, 2));
+    sim.launch(batch("b", 1000, 2));
     for round in 0..2 {
         let (first, behind) = given(&sim);
         assert_eq!((first.len(), behind.len()), (2, 0), "{round}");
@@ -366,12 +366,12 @@ fn short_items_are_given_away_ahead_of_time_and_wanted_back_from_behind_one_that
     let (first, _) = given(&sim);
     first.iter().for_each(|task| sim.started(task));
     let (still, behind) = given(&sim);
-    assert_eq!((&still, behind.len()), (&first, 16), "eight a slot");
+    assert_eq!((&still, behind.len()), (&first, 48), "24 a slot");
     // One slot goes on, the other has an item that lasts.
     sim.exited(&first[0], 0);
     let (now, behind) = given(&sim);
     let next = now.iter().find(|task| **task != first[1]).unwrap().clone();
-    assert_eq!((now.len(), behind.len()), (2, 16), "one moved up, another came");
+    assert_eq!((now.len(), behind.len()), (2, 48), "one moved up, another came");
     sim.started(&next);
     for _ in 0..30 {
         sim.pass(Duration::from_millis(4));
@@ -386,14 +386,14 @@ fn short_items_are_given_away_ahead_of_time_and_wanted_back_from_behind_one_that
         sim.started(&next);
     }
     let wanted = sim.cancelled_tasks();
-    assert_eq!(wanted.len(), 8, "all behind the one that lasts");
+    assert_eq!(wanted.len(), 24, "all behind the one that lasts");
     wanted.iter().for_each(|task| sim.returned(task));
     // They go to the slot that is free first, before all others, and all items end once.
     sim.take_log();
     let mut rest = 0;
     while sim.core.active_tasks() > 0 {
         rest += 1;
-        assert!(rest < 200, "it never ends");
+        assert!(rest < 2000, "it never ends");
         let (now, _) = given(&sim);
         let next = now.iter().find(|task| **task != first[1]).unwrap_or(&first[1]).clone();
         if next != first[1] {
@@ -403,7 +403,7 @@ fn short_items_are_given_away_ahead_of_time_and_wanted_back_from_behind_one_that
         sim.flush();
     }
     let log = sim.take_log();
-    assert!(log.contains("b finished `100 items: 100 finished`"), "{log}");
+    assert!(log.contains("b finished `1000 items: 1000 finished`"), "{log}");
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn items_behind_others_are_killed_where_they_are() {
     let (first, _) = given(&sim);
     sim.started(&first[0]);
     let (_, behind) = given(&sim);
-    assert_eq!(behind.len(), 8);
+    assert_eq!(behind.len(), 24);
     sim.kill("b", Some(S));
     assert_eq!(sim.cancelled_tasks(), behind);
     behind.iter().for_each(|task| sim.returned(task));

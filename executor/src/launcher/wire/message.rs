@@ -200,7 +200,7 @@ fields!(User { uid, gid, groups });
 fields!(Rlimit { resource, soft, hard });
 fields!(Signal { run, signal, scope });
 fields!(Usage { user, system, max_rss_kib });
-fields!(Keeping { limit, pack });
+fields!(Keeping { limit, remove_empty, pack });
 fields!(Kept { stdout_cut, stderr_cut, folder_removed });
 fields!(Cut { written, kept });
 

@@ -53,11 +53,12 @@ prop_compose! {
         (program, cwd, argv, env) in (text(), text(), vec(text(), 0..5), vec(text(), 0..5)),
         (stdout, stderr) in (output(), output()),
         (user, rlimits, limits) in (option::of(user()), vec(rlimit(), 0..3), option::of(limits())),
-        (limit, pack) in (any::<Option<std::num::NonZeroU64>>(), option::of(text())),
+        (limit, remove_empty) in any::<(Option<std::num::NonZeroU64>, bool)>(),
+        pack in option::of(text()),
     ) -> Spawn {
         Spawn {
             run: RunId(run), strand: strand.map(StrandId), program, argv, env, cwd, create_cwd, stdout, stderr, user, umask,
-            nice, rlimits, limits, keeping: Keeping { limit, pack },
+            nice, rlimits, limits, keeping: Keeping { limit, remove_empty, pack },
         }
     }
 }

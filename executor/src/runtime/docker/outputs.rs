@@ -164,7 +164,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = CString::new(folder.path().to_str().unwrap()).unwrap();
         let mut outputs = Outputs::start().unwrap();
-        let keeping = Keeping { limit: NonZeroU64::new(4096), pack: None };
+        let keeping = Keeping { limit: NonZeroU64::new(4096), ..Keeping::default() };
         let files = Files::new(path, Some(c"stdout".to_owned()), None, keeping);
         outputs.watch(RunId(1), files);
         fs::write(folder.path().join("stdout"), vec![b'x'; 100_000]).unwrap();
