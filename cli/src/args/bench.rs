@@ -89,6 +89,10 @@ pub(crate) struct DockerArgs {
     #[arg(long, value_name = "PATH", default_value = "/var/run/docker.sock")]
     pub(crate) docker_socket: PathBuf,
 
+    /// Containers that the runtime starts at a time; default: what the executor does
+    #[arg(long, value_name = "N", value_parser = values::count, allow_hyphen_values = true)]
+    pub(crate) docker_starts: Option<NonZeroU64>,
+
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,

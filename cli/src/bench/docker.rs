@@ -31,7 +31,7 @@ use crate::{
 const PROGRAM: &str = "/bin/true";
 
 /// How many of the bare calls are tried at a time.
-const AT_A_TIME: [usize; 5] = [1, 2, 3, 4, 8];
+const AT_A_TIME: [usize; 6] = [1, 2, 3, 4, 6, 8];
 
 /// What is to be reached of the bare calls' best rate.
 const PART: f64 = 0.95;
@@ -63,6 +63,7 @@ pub(super) fn perform(args: &DockerArgs) -> anyhow::Result<Ending> {
         socket: args.docker_socket.clone(),
         image: args.image.clone(),
         command: vec![PROGRAM.to_owned()],
+        starts: args.docker_starts.and_then(|starts| usize::try_from(starts.get()).ok()),
     };
     let mut bench = Bench { args, screen, containers, rows: Vec::new() };
     runtime.block_on(bench.measure())?;
@@ -108,7 +109,13 @@ impl Bench<'_> {
         ] {
             let measured = self
                 .containers
-                .runtime(count, files, vec!["executor".into()], folder.path())
+                .runtime(
+                    count,
+                    self.containers.at_a_time(),
+                    files,
+                    vec!["executor".into()],
+                    folder.path(),
+                )
                 .await?;
             let rate = rate(count, measured.elapsed);
             fresh = rate;
@@ -121,7 +128,7 @@ impl Bench<'_> {
         );
         self.warm(fresh, folder.path()).await?;
         let measured =
-            self.containers.runtime(many, true, vec!["executor".into()], folder.path()).await?;
+            self.containers.runtime(many, 0, true, vec!["executor".into()], folder.path()).await?;
         let mut latencies = measured.latencies;
         latencies.sort_unstable();
         let at = |percent: usize| millis(latencies[(latencies.len() - 1) * percent / 100]);

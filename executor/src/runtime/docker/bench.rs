@@ -42,12 +42,14 @@ pub struct ContainerBench {
     pub image: String,
     /// The program in it, and its arguments.
     pub command: Vec<String>,
+    /// How many are started at a time; without it, as many as the executor does.
+    pub starts: Option<usize>,
 }
 
 /// What the executor's runtime of containers showed.
 #[derive(Debug, Clone)]
 pub struct ContainerRate {
-    /// From the first container's request to the last one's end.
+    /// From the first container's request to the last one's removal.
     pub elapsed: Duration,
     /// From each request to the end that was told.
     pub latencies: Vec<Duration>,
@@ -67,6 +69,11 @@ pub struct WarmRate {
 impl ContainerBench {
     /// How many containers are started at a time where no flag says so.
     pub const AT_A_TIME: usize = PLACES;
+
+    /// How many containers are started at a time.
+    pub fn at_a_time(&self) -> usize {
+        self.starts.unwrap_or(PLACES)
+    }
 
     /// Only the engine's calls (create, start, wait, remove), `at_a_time` at a time.
     ///
@@ -103,13 +110,15 @@ impl ContainerBench {
     }
 
     /// The same through the executor's runtime, which is all of the executor but its connection to
-    /// an agent. `reexec` is what leads to the executor on this program's command line.
+    /// an agent. `reexec` is what leads to the executor on this program's command line. As many are
+    /// asked for as are started at a time, and `more` that wait; with the last removal it is over.
     ///
     /// # Errors
     /// A container did not end as it should.
     pub async fn runtime(
         &self,
         count: usize,
+        more: usize,
         files: bool,
         reexec: Vec<OsString>,
         sandbox: &Path,
@@ -121,13 +130,12 @@ impl ContainerBench {
         bench.until(&mut runtime, 1, 1).await?;
         bench.latencies.clear();
         let begin = Instant::now();
-        for _ in 0..PLACES.min(count) {
+        for _ in 0..(self.at_a_time() + more).min(count) {
             bench.ask(&mut runtime);
         }
         bench.until(&mut runtime, count, count + 1).await?;
-        let elapsed = begin.elapsed();
         runtime.close().await;
-        Ok(ContainerRate { elapsed, latencies: bench.latencies })
+        Ok(ContainerRate { elapsed: begin.elapsed(), latencies: bench.latencies })
     }
 
     /// Runs in a container that they share, and the same as subprocesses of the machine.
@@ -162,7 +170,7 @@ impl ContainerBench {
             socket: self.socket.clone(),
             call_limit: CALL_LIMIT,
             patience: CALL_LIMIT,
-            starts: None,
+            starts: self.starts,
             allow_privileged: false,
             cfs: false,
             config: None,

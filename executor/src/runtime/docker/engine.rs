@@ -229,6 +229,12 @@ impl Engine {
             .await;
         match removed {
             Err(error) if error.is_not_found() => Ok(()),
+            // An earlier call does it.
+            Err(EngineError::Refused { status: 409, message })
+                if message.contains("already in progress") =>
+            {
+                Ok(())
+            }
             other => other,
         }
     }
