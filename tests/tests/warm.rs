@@ -551,10 +551,11 @@ fn an_engine_that_is_away_is_waited_for_and_told() {
     let text = failure(&done);
     assert!(text.starts_with("Failed to run warm container: the Docker engine at"), "{text}");
     assert!(text.ends_with("; it was waited for 1 s"), "{text}");
+    let waits = || !processes::within_running(scene.path(), "container-vigil").is_empty();
+    wait::until("the end of the first executor", || (!waits()).then_some(()));
     // Whoever does not want to wait kills them.
     let executor = ["--executor-path", programs::executor().to_str().unwrap()];
     let running = scene.start_marmoset([&own[..], &executor, &more].concat());
-    let waits = || !processes::within_running(scene.path(), "container-vigil").is_empty();
     wait::until("the tasks to wait", || waits().then_some(()));
     running.signal(Signal::SIGINT);
     assert_eq!(running.wait().json()["tasks"]["killed"], 5);

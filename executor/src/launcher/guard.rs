@@ -104,7 +104,7 @@ pub(super) fn run() -> Result<(), GuardError> {
         Ok(_) | Err(_) => return Err(GuardError::NotASocket),
     }
     let (control, signals) = settle(&[Signal::SIGCHLD])?;
-    serve(control, &signals, None)
+    serve(control, &signals, Stand::Child)
 }
 
 /// Does the same as the first process of a container, for the executor behind a socket's path.
@@ -128,12 +128,20 @@ pub(super) fn run_as_init(path: &Path) -> Result<(), GuardError> {
     Introduction { version: VERSION, cgroups, environment }.put(&mut packet);
     send(control.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL)
         .map_err(cannot("introduce itself to the executor"))?;
-    serve(control, &signals, tree)
+    serve(control, &signals, Stand::Init(tree))
 }
 
-/// Greets the executor, and works until it closes the control socket. Without a tree of its own
-/// it has the executor's, if that has one.
-fn serve(control: OwnedFd, signals: &SignalFd, own: Option<Tree>) -> Result<(), GuardError> {
+/// What this process is.
+#[derive(Debug)]
+enum Stand {
+    /// The executor's child: the executor makes the tree of cgroups.
+    Child,
+    /// The first process of a container, with a tree of its own where one can be made.
+    Init(Option<Tree>),
+}
+
+/// Greets the executor, and works until it closes the control socket.
+fn serve(control: OwnedFd, signals: &SignalFd, stand: Stand) -> Result<(), GuardError> {
     let (packet, mut links) = sys::receive(control.as_fd()).map_err(cannot("read the greeting"))?;
     if packet.is_empty() {
         return Ok(());
@@ -148,7 +156,7 @@ fn serve(control: OwnedFd, signals: &SignalFd, own: Option<Tree>) -> Result<(), 
     if links.is_empty() {
         return Err(GuardError::NoLinks);
     }
-    if let Some(own) = &own {
+    if let Stand::Init(Some(own)) = &stand {
         hello.cgroups = Some(own.branch().clone());
     }
     let workers = hire(&control, &links, &hello)?;
@@ -159,6 +167,11 @@ fn serve(control: OwnedFd, signals: &SignalFd, own: Option<Tree>) -> Result<(), 
     if let Err(error) = &result {
         let reason = CString::new(error.to_string()).unwrap_or_default();
         tell(&control, &Fault { reason });
+    }
+    if matches!(stand, Stand::Init(_)) && result.is_err() {
+        // They would tell of runs that this kills as if those had ended by themselves. Whatever
+        // kills this process meanwhile ends all others as well.
+        workers.iter().for_each(|worker| sys::kill(*worker, libc::SIGKILL));
     }
     processes::exterminate([], &workers);
     if let Some(branch) = &hello.cgroups {
