@@ -17,14 +17,14 @@
 mod slots;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use marmoset_proto::{
     item,
-    marmoset::v1::Item,
+    marmoset::v1::{IndexRange, Item},
     mesos::v1::{TaskId, TaskState},
 };
 
@@ -52,6 +52,8 @@ pub(crate) struct Batch {
     running: BTreeMap<u64, RunId>,
     /// Items that were given away ahead of time, as long as they may come back.
     ahead: BTreeMap<u64, Item>,
+    /// Those of them that go back to the scheduler if they do.
+    taken_back: BTreeSet<u64>,
     results: Results,
     counts: Counts,
     /// Whether the whole Mesos task was killed.
@@ -79,6 +81,7 @@ impl Batch {
             slots,
             running: BTreeMap::new(),
             ahead: BTreeMap::new(),
+            taken_back: BTreeSet::new(),
             results: Results::default(),
             counts: Counts::default(),
             killed: false,
@@ -115,6 +118,7 @@ impl Batch {
             self.slots.add(now, room, run);
         }
         if !self.spec.template.goes_behind() {
+            self.slots.close();
             return;
         }
         while self.has_room()
@@ -161,9 +165,9 @@ impl Batch {
     }
 
     /// Handles the start of a run: it cannot come back. Tells whether others may go behind it.
-    pub(crate) fn handle_started(&mut self, index: u64, slot: u32) -> bool {
+    pub(crate) fn handle_started(&mut self, now: Instant, index: u64, slot: u32) -> bool {
         self.ahead.remove(&index);
-        self.running.get(&index).is_some_and(|run| self.slots.started(slot, *run))
+        self.running.get(&index).is_some_and(|run| self.slots.started(now, slot, *run))
     }
 
     /// Handles the end of one item's run.
@@ -177,13 +181,21 @@ impl Batch {
             .started
             .map(|started| Duration::from_micros(outcome.ended.micros_since(started)));
         self.leave(now, index, slot, took);
+        self.taken_back.remove(&index);
         self.record(index, attempt, outcome);
     }
 
     /// Handles that an item is back that was given away ahead of time.
     pub(crate) fn handle_returned(&mut self, now: Instant, index: u64, slot: u32) {
-        if let Some(item) = self.leave(now, index, slot, None) {
-            self.spec.pending.put_back(item);
+        let taken_back = self.taken_back.remove(&index);
+        match self.leave(now, index, slot, None) {
+            Some(item) if taken_back => {
+                self.counts.returned += 1;
+                let index = item.index;
+                self.results.push_returned(&IndexRange { begin: index, end: index });
+            }
+            Some(item) => self.spec.pending.put_back(item),
+            None => {}
         }
     }
 
@@ -218,14 +230,20 @@ impl Batch {
         running.map(|(_, run)| *run).collect()
     }
 
-    /// Gives the selected items back that wait.
-    pub(crate) fn take_back(&mut self, selection: &Selection) {
+    /// Gives the selected items back that wait, and names the runs of those that the runtime has
+    /// and may not have started.
+    pub(crate) fn take_back(&mut self, selection: &Selection) -> Vec<RunId> {
         self.urgent = true;
         let taken = self.spec.pending.take(selection);
         self.counts.returned += taken.len();
         for range in taken.to_ranges() {
             self.results.push_returned(&range);
         }
+        let ahead = self.ahead.keys().copied().filter(|index| selection.contains(*index));
+        let ahead = ahead.collect::<Vec<_>>();
+        self.taken_back.extend(&ahead);
+        // The last ones first: none of them moves up meanwhile.
+        ahead.iter().rev().filter_map(|index| self.running.get(index).copied()).collect()
     }
 
     /// Whether nothing waits and nothing runs.

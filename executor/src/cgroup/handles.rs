@@ -3,7 +3,18 @@
 //! Owns their descriptors, and how many there may be. To open a file of a cgroup costs
 //! several times what reading it costs. Called by the pool.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    os::{fd::OwnedFd, unix::fs::FileExt as _},
+    path::Path,
+    sync::Arc,
+};
+
+use nix::{
+    fcntl::{OFlag, openat},
+    sys::stat::Mode,
+};
 
 /// Cgroups of one worker whose files are kept open. The others are as good, and slower.
 const OPEN_MAX: usize = 32;
@@ -28,7 +39,10 @@ pub(super) struct Names {
 #[derive(Debug)]
 pub(super) struct Handles {
     pub(super) door: Option<Arc<File>>,
-    members: File,
+    /// The cgroup itself. The list of its processes is opened anew for each look: with version 1 one
+    /// that is open goes on to show what it has shown, for up to a second.
+    folder: OwnedFd,
+    members: &'static str,
     kills: Option<File>,
     usage: Option<File>,
     _counted: Arc<()>,
@@ -47,19 +61,27 @@ impl Handles {
             return None;
         }
         let writable = |name| File::options().write(true).open(folder.join(name));
+        // A controller that was not handed down has no files.
+        let readable = |name| match File::open(folder.join(name)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
         Some(Self {
             door: names.door.map(writable).transpose().ok()?.map(Arc::new),
-            members: File::open(folder.join(names.members)).ok()?,
-            // A controller that was not handed down has no files.
-            kills: names.kills.and_then(|name| File::open(folder.join(name)).ok()),
-            usage: File::open(folder.join(names.usage)).ok(),
+            folder: File::open(folder).ok()?.into(),
+            members: names.members,
+            kills: names.kills.map(readable).transpose().ok()?.flatten(),
+            usage: readable(names.usage).ok()?,
             _counted: counted,
         })
     }
 
     /// Whether a process is there.
     pub(super) fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.members.read_at(&mut [0; 1], 0)? == 0)
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let list = File::from(openat(&self.folder, self.members, flags, Mode::empty())?);
+        Ok(list.read_at(&mut [0; 1], 0)? == 0)
     }
 
     pub(super) fn kills(&self) -> Option<String> {

@@ -37,9 +37,7 @@ impl Folders {
     pub(crate) fn observe(&mut self, now: Instant, run: RunId, event: &RunEvent) {
         let (is_good, folder_removed) = match event {
             RunEvent::Waiting { .. } | RunEvent::Started { .. } => return,
-            RunEvent::Refused { .. } | RunEvent::Lost { .. } => (false, false),
-            // It never had a folder.
-            RunEvent::Returned => (false, true),
+            RunEvent::Refused { .. } | RunEvent::Returned | RunEvent::Lost { .. } => (false, false),
             RunEvent::Exited { wait_status, remark, .. } => {
                 let folder_removed = remark.as_ref().is_some_and(|remark| remark.folder_removed);
                 (status::is_success(*wait_status), folder_removed)

@@ -9,10 +9,10 @@ use std::{
 
 use marmoset_executor::{
     cgroup::{Limits, Place},
-    launcher::{self, LauncherConfig, Report, Scope, Spawn},
+    launcher::{self, LauncherConfig, Report, Rlimit, Scope, Spawn},
 };
 
-use crate::support::{End, Rig, config, eventually, lives, workers, written_pid};
+use crate::support::{End, Rig, config, eventually, file, lives, text, workers, written_pid};
 
 const MIB: u64 = 1 << 20;
 
@@ -250,6 +250,9 @@ async fn a_kill_reaches_whoever_wiped_its_traces() {
 async fn an_ended_run_leaves_nobody_who_wiped_its_traces() {
     let Some(ground) = Ground::find("leftovers") else { return };
     let mut rig = ground.rig(1);
+    // One that leaves nobody, and whose cgroup is used again at once.
+    let spawn = rig.request("/bin/true", &[]);
+    assert_eq!(rig.run(limited(spawn, 64 * MIB)).await, End::code(0));
     let spawn = rig.script(&format!("{STRANGERS}; exit 4"));
     assert_eq!(rig.run(limited(spawn, 64 * MIB)).await, End::code(4));
     let (a, b) = (written_pid(&rig.path("a")).await, written_pid(&rig.path("b")).await);
@@ -266,6 +269,28 @@ async fn an_ended_run_leaves_nobody_who_wiped_its_traces() {
 }
 
 #[tokio::test]
+async fn descriptors_of_cgroups_do_not_count_for_a_run() {
+    let Some(ground) = Ground::find("descriptors") else { return };
+    let mut rig = ground.rig(1);
+    let many = (0..20).map(|_| limited(rig.request("/bin/sleep", &["0.2"]), 64 * MIB));
+    let many = many.collect::<Vec<_>>();
+    let runs = many.iter().map(|spawn| spawn.run).collect::<Vec<_>>();
+    rig.launcher.spawn(many);
+    for run in runs {
+        assert_eq!(rig.end(run).await, End::code(0));
+    }
+    let mut spawn = limited(rig.script("echo told"), 64 * MIB);
+    (spawn.cwd, spawn.create_cwd) = (text(rig.path("few").to_str().unwrap()), true);
+    (spawn.stdout, spawn.stderr) = (file("stdout"), file("stderr"));
+    let resource = libc::RLIMIT_NOFILE;
+    spawn.rlimits = vec![Rlimit { resource, soft: 16, hard: 16 }];
+    let end = rig.run(spawn).await;
+    assert_eq!(end, End::Exited { wait_status: 0, stdout_bytes: 5, stderr_bytes: 0 });
+    rig.launcher.close().await;
+    ground.deserted().await;
+}
+
+#[tokio::test]
 async fn whoever_has_children_faster_than_they_are_killed_is_stopped_first() {
     let Some(ground) = Ground::find("fast_children") else { return };
     let mut rig = ground.rig(1);
@@ -275,7 +300,7 @@ async fn whoever_has_children_faster_than_they_are_killed_is_stopped_first() {
         sh ./bomb; touch $READY; exec sleep 1000";
     let mut spawn = limited(rig.script(bomb), 256 * MIB);
     let ready = rig.path("ready");
-    spawn.env.push(crate::support::text(&format!("READY={}", ready.display())));
+    spawn.env.push(text(&format!("READY={}", ready.display())));
     let run = rig.spawn(spawn);
     rig.pid(run).await;
     eventually("generations", || ready.exists()).await;

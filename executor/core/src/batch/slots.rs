@@ -67,8 +67,10 @@ struct Busy {
     strand: StrandId,
     /// The first one starts or runs; the others are behind it.
     runs: VecDeque<RunId>,
-    /// When the first one became that.
+    /// When the first one became that, or started.
     since: Instant,
+    /// The runtime has the first one: what is given away goes behind it.
+    given: bool,
     /// Those behind it are wanted back.
     recalled: bool,
 }
@@ -104,6 +106,7 @@ impl Slots {
             strand: room.strand,
             runs: VecDeque::new(),
             since: now,
+            given: false,
             recalled: false,
         });
         if !busy.runs.is_empty() {
@@ -114,12 +117,21 @@ impl Slots {
     }
 
     /// A run has started. Tells whether there is none behind it.
-    pub(super) fn started(&mut self, slot: u32, run: RunId) -> bool {
-        let alone = self.busy.get(&slot).is_some_and(|busy| busy.runs == [run]);
+    pub(super) fn started(&mut self, now: Instant, slot: u32, run: RunId) -> bool {
+        let Some(busy) = self.busy.get_mut(&slot) else { return false };
+        if busy.runs.front() == Some(&run) {
+            (busy.since, busy.given) = (now, true);
+        }
+        let alone = busy.runs == [run];
         if alone {
             self.open.push(slot);
         }
         alone
+    }
+
+    /// Forgets where runs could go behind others: none of them may.
+    pub(super) fn close(&mut self) {
+        self.open.clear();
     }
 
     /// Where another run may be put behind those that are there, if `waiting` could go there.
@@ -127,6 +139,8 @@ impl Slots {
         let most = self.depth(waiting);
         while let Some(slot) = self.open.last().copied() {
             if let Some(busy) = self.busy.get(&slot)
+                && busy.given
+                && !busy.recalled
                 && busy.runs.len() <= most
                 && self.ahead < AHEAD_TOTAL_MAX
             {
@@ -164,7 +178,7 @@ impl Slots {
         }
         self.ahead -= 1;
         if at == 0 {
-            (busy.since, busy.recalled) = (now, false);
+            (busy.since, busy.given, busy.recalled) = (now, true, false);
             self.open.push(slot);
         }
     }
@@ -229,7 +243,7 @@ mod tests {
     fn short_runs_are_given_away_ahead_of_time() {
         let now = Instant::now();
         let mut slots = quick(now);
-        assert!(slots.started(0, RunId(4)));
+        assert!(slots.started(now, 0, RunId(4)));
         assert_eq!(fill(&mut slots, now, 5, 100), 4, "24 milliseconds of six each");
         slots.remove(now, 0, RunId(4), QUICK);
         assert_eq!(fill(&mut slots, now, 9, 100), 1);
@@ -246,10 +260,29 @@ mod tests {
     }
 
     #[test]
+    fn nothing_goes_before_the_first_of_its_strand() {
+        let now = Instant::now();
+        let mut slots = quick(now);
+        assert!(slots.started(now, 0, RunId(4)));
+        // Nobody asks for room meanwhile; the slot is free, and is given a run that waits.
+        slots.remove(now, 0, RunId(4), QUICK);
+        assert_eq!(slots.free(), Some(0));
+        slots.add(now, room(0), RunId(5));
+        assert_eq!(slots.room_behind(100), None, "the runtime has not got it");
+        assert!(slots.started(now, 0, RunId(5)));
+        assert_eq!(fill(&mut slots, now, 6, 100), 4);
+        // And nothing goes where others are wanted back from.
+        assert_eq!(slots.stalled(now + STALL).len(), 4);
+        slots.open.push(0);
+        slots.remove(now, 0, RunId(9), None);
+        assert_eq!(slots.room_behind(100), None);
+    }
+
+    #[test]
     fn those_behind_one_that_lasts_are_wanted_back_once() {
         let now = Instant::now();
         let mut slots = quick(now);
-        assert!(slots.started(0, RunId(4)));
+        assert!(slots.started(now, 0, RunId(4)));
         assert_eq!(fill(&mut slots, now, 5, 100), 4);
         assert_eq!(slots.look_at(), Some(now + STALL));
         assert_eq!(slots.stalled(now), []);

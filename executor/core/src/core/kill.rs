@@ -112,7 +112,9 @@ impl Core {
         let id = &select.task_id;
         match self.tasks.get_mut(id).map(|task| &mut task.stage) {
             Some(Stage::Active(_, Body::Batch(batch))) => {
-                batch.take_back(&Selection::new(&select.indices));
+                for run in batch.take_back(&Selection::new(&select.indices)) {
+                    self.runs.recall(run, &mut self.actions);
+                }
                 self.settle(now, id);
             }
             Some(Stage::Active(_, Body::Single { .. }) | Stage::Ended) | None => {

@@ -222,7 +222,7 @@ impl Core {
         let Some(task) = self.tasks.get_mut(id) else { return };
         if let (Stage::Active(_, Body::Batch(batch)), Part::Item { index, slot, .. }) =
             (&mut task.stage, owner.part)
-            && batch.handle_started(index, slot)
+            && batch.handle_started(now.instant, index, slot)
         {
             batch.fill(now.instant, id, task.grace, &mut self.runs, &mut self.actions);
         }

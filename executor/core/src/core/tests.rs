@@ -428,3 +428,30 @@ fn items_behind_others_are_killed_where_they_are() {
     assert!(log.contains("b killed `100 items: 4 finished, 96 killed`"), "{log}");
     assert_eq!(sim.core.active_tasks(), 0);
 }
+
+#[test]
+fn items_behind_others_are_taken_back_where_they_are() {
+    let mut sim = Sim::subscribed(config());
+    sim.launch(batch("b", 100, 1));
+    for _ in 0..4 {
+        let (first, _) = given(&sim);
+        sim.started(&first[0]);
+        sim.exited(&first[0], 0);
+    }
+    let (first, _) = given(&sim);
+    sim.started(&first[0]);
+    let (_, behind) = given(&sim);
+    assert_eq!(behind.len(), 24);
+    sim.message(r#"{"take_back": {"task_id": {"value": "b"}}}"#);
+    assert_eq!(sim.cancelled_tasks(), behind);
+    // All but one come back; that one had started.
+    let (kept, back) = behind.split_first().unwrap();
+    back.iter().for_each(|task| sim.returned(task));
+    sim.exited(&first[0], 0);
+    sim.started(kept);
+    sim.exited(kept, 0);
+    sim.flush();
+    let log = sim.take_log();
+    assert!(log.contains("b finished `100 items: 6 finished, 94 returned`"), "{log}");
+    assert_eq!(sim.core.active_tasks(), 0);
+}
