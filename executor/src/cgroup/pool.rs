@@ -272,9 +272,10 @@ impl Pool {
         })
     }
 
-    /// Takes a cgroup back, if no process is in it any more.
-    pub(crate) fn give_back(&mut self, group: Group) -> Option<Group> {
+    /// Takes a cgroup back, if no process is in it any more. `is_empty` says that this is known.
+    pub(crate) fn give_back(&mut self, group: Group, is_empty: bool) -> Option<Group> {
         let empty = match &group.handles {
+            _ if is_empty => Ok(true),
             Some(handles) => handles.is_empty(),
             None => members(&self.folder(&group)).map(|pids| pids.is_empty()),
         };

@@ -70,7 +70,7 @@ impl Groups {
                 Ok((pid, Some(group)))
             }
             Err(failure) => {
-                self.release(group);
+                self.release(group, false);
                 Err(failure)
             }
         }
@@ -93,10 +93,11 @@ impl Groups {
     }
 
     /// Takes the cgroup of a run that has ended. Tells whether it had no memory left.
-    pub(super) fn ended(&mut self, run: &mut Run) -> Option<OutOfMemory> {
+    /// `nobody_left` says that no process of any run lives.
+    pub(super) fn ended(&mut self, run: &mut Run, nobody_left: bool) -> Option<OutOfMemory> {
         let mut group = run.group.take()?;
         let out_of_memory = self.pool.as_ref()?.out_of_memory(&mut group);
-        self.release(group);
+        self.release(group, nobody_left);
         out_of_memory
     }
 
@@ -123,7 +124,7 @@ impl Groups {
         if self.drain_at.is_some_and(|at| at <= now) {
             self.drain_at = None;
             for group in std::mem::take(&mut self.draining) {
-                self.release(group);
+                self.release(group, false);
             }
         }
     }
@@ -136,9 +137,9 @@ impl Groups {
     }
 
     /// Gives a cgroup back, or kills who is in it and tries again later.
-    fn release(&mut self, group: Group) {
+    fn release(&mut self, group: Group, is_empty: bool) {
         let Some(pool) = &mut self.pool else { return };
-        if let Some(group) = pool.give_back(group) {
+        if let Some(group) = pool.give_back(group, is_empty) {
             pool.kill(&group);
             self.draining.push(group);
             self.drain_at.get_or_insert_with(|| Instant::now() + DRAIN_INTERVAL);

@@ -359,14 +359,25 @@ impl Worker {
     }
 
     fn reap(&mut self) {
-        while let Reaped::Child { pid, wait_status, usage } = sys::wait(-1, libc::WNOHANG) {
+        let mut ended = Vec::new();
+        let nobody_left = loop {
+            match sys::wait(-1, libc::WNOHANG) {
+                Reaped::Child { pid, wait_status, usage } => ended.push((pid, wait_status, usage)),
+                Reaped::Pending => break false,
+                // Whoever descends from us would be our child by now: we are its subreaper.
+                Reaped::NoChildren => break true,
+            }
+        };
+        for (pid, wait_status, usage) in ended {
             let Some(mut run) = self.live.remove(pid) else {
                 self.leftovers.orphan_ended(pid);
                 continue;
             };
             // The number of a group is not given away while the group has members,
             // nor, in this moment, when it has none: numbers are handed out in turn.
-            sys::kill(-pid, libc::SIGKILL);
+            if !nobody_left {
+                sys::kill(-pid, libc::SIGKILL);
+            }
             let now = Instant::now();
             if self.ends.len() == MANY {
                 self.ends.pop_front();
@@ -374,7 +385,7 @@ impl Worker {
             self.ends.push_back(now);
             self.leftovers.run_ended(pid, now);
             let (run_id, strand) = (run.id, run.strand);
-            let out_of_memory = self.groups.ended(&mut run);
+            let out_of_memory = self.groups.ended(&mut run, nobody_left);
             let Settled { stdout, stderr, folder_removed } = run.files.settle(&mut self.packs);
             let haste = self.leave(strand);
             let report = Report::Exited {
