@@ -96,8 +96,9 @@ impl Session {
         }
     }
 
-    /// Starts a connection and names it.
+    /// Starts a connection and names it. One that was subscribed counts as lost.
     pub(crate) fn connect(&mut self, now: Instant) -> ConnectionId {
+        self.begin_outage(now);
         self.link = Link::Connecting { until: now + ANSWER_LIMIT };
         self.last.next()
     }
@@ -135,9 +136,7 @@ impl Session {
 
     /// Handles the end of the connection, whoever ended it.
     pub(crate) fn handle_lost(&mut self, now: Instant, random: &mut Random) -> Lost {
-        if self.link == Link::Subscribed {
-            self.outage = Outage { since: now, tries: 0, first: false };
-        }
+        self.begin_outage(now);
         if self.checkpoint == Checkpoint::Off && !self.outage.first {
             self.close();
             return Lost::GiveUp;
@@ -147,6 +146,12 @@ impl Session {
         self.outage.tries += 1;
         self.link = Link::Waiting { retry_at: now + after };
         Lost::Retry { after }
+    }
+
+    fn begin_outage(&mut self, now: Instant) {
+        if self.link == Link::Subscribed {
+            self.outage = Outage { since: now, tries: 0, first: false };
+        }
     }
 
     /// Ends it for good.

@@ -455,3 +455,39 @@ fn items_behind_others_are_taken_back_where_they_are() {
     assert!(log.contains("b finished `100 items: 6 finished, 94 returned`"), "{log}");
     assert_eq!(sim.core.active_tasks(), 0);
 }
+
+/// The agent goes, and a call is the first to notice.
+fn fail_call(sim: &mut Sim) {
+    sim.launch(single("t"));
+    sim.started("t");
+    let (call, _) = sim.calls.front().cloned().expect("an update is on its way");
+    sim.input(Input::CallFailed(call, Disconnection::Broken("reset".into())));
+}
+
+#[test]
+fn an_agent_that_a_call_has_missed_first_is_lost_without_checkpointing() {
+    let mut sim = Sim::subscribed(config());
+    fail_call(&mut sim);
+    assert_eq!(sim.exit, None, "the stream may be well");
+    let connection = sim.connection.expect("another one is opened");
+    sim.input(Input::Disconnected(connection, Disconnection::Broken("refused".into())));
+    assert_eq!(sim.signals.len(), 1, "what runs is ended: {}", sim.log);
+    sim.exited("t", 15);
+    sim.pass(S * 5);
+    assert!(matches!(sim.exit, Some(Exit::AgentLost(_))), "{:?}", sim.exit);
+}
+
+#[test]
+fn an_agent_that_a_call_has_missed_first_has_the_whole_recovery_timeout() {
+    let mut sim = Sim::subscribed(checkpointing());
+    sim.pass(S * 1000);
+    fail_call(&mut sim);
+    // 15 minutes, from now on.
+    for _ in 0..89 {
+        sim.pass(S * 10);
+        assert_eq!(sim.exit, None, "{}", sim.log);
+    }
+    sim.exited("t", 0);
+    sim.pass(S * 20);
+    assert!(sim.log.contains("did not come back within the recovery timeout"), "{}", sim.log);
+}
