@@ -28,6 +28,7 @@
 //! container) have places by Mesos task, so that what is slow for one is not slow for others.
 
 mod queue;
+mod run;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -40,9 +41,12 @@ use marmoset_proto::{
     status,
 };
 
-use self::queue::Queue;
+use self::{
+    queue::Queue,
+    run::{Escalation, Kill, Phase, Run, StartKind},
+};
 use crate::{
-    action::{Action, RuntimeKind, Signal, Spawn, Template},
+    action::{Action, Signal, Spawn},
     ids::{RunId, StrandId},
     input::{Remark, RunEvent, StartDetails},
     time::{Now, WallTime},
@@ -150,77 +154,6 @@ pub(crate) struct Runs {
     starting: usize,
     starting_max: usize,
     timers: BTreeSet<(Instant, RunId)>,
-}
-
-#[derive(Debug)]
-struct Run {
-    owner: Owner,
-    runtime: RuntimeKind,
-    start: StartKind,
-    limit: Option<Duration>,
-    /// For a kill by the limit.
-    grace: Duration,
-    phase: Phase,
-}
-
-/// How long a runtime takes to start it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StartKind {
-    /// As long as the system takes to make a process.
-    Quick,
-    /// Nobody knows: something comes over a network, or a container is made.
-    Slow,
-    /// Like the quick ones, once those before it in its strand have ended. It needs no place.
-    Behind,
-}
-
-impl StartKind {
-    fn of(template: &Template) -> Self {
-        if template.starts_at_once() { Self::Quick } else { Self::Slow }
-    }
-}
-
-#[derive(Debug)]
-enum Phase {
-    Queued(Box<Spawn>),
-    Starting { kill: Option<Kill> },
-    Running { started: WallTime, limit_at: Option<Instant> },
-    Killing { started: WallTime, kill: Kill },
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Kill {
-    cause: Cause,
-    escalation: Escalation,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Escalation {
-    /// SIGKILL is to follow then.
-    At(Instant),
-    /// SIGKILL was sent.
-    Done,
-}
-
-impl Run {
-    fn is_at_launcher(&self) -> bool {
-        match (self.runtime, &self.phase) {
-            (RuntimeKind::Docker | RuntimeKind::Warm, _) | (_, Phase::Queued(_)) => false,
-            (RuntimeKind::Process, Phase::Starting { .. }) => self.start != StartKind::Slow,
-            (RuntimeKind::Process, Phase::Running { .. } | Phase::Killing { .. }) => true,
-        }
-    }
-
-    fn timer(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::Queued(_) | Phase::Starting { .. } => None,
-            Phase::Running { limit_at, .. } => *limit_at,
-            Phase::Killing { kill, .. } => match kill.escalation {
-                Escalation::At(at) => Some(at),
-                Escalation::Done => None,
-            },
-        }
-    }
 }
 
 impl Runs {
@@ -542,17 +475,6 @@ impl Runs {
             self.timers.remove(&(at, id));
         }
         Some(run)
-    }
-}
-
-impl Phase {
-    fn facts(&self) -> (Option<WallTime>, Option<Cause>) {
-        match self {
-            Self::Queued(_) => (None, None),
-            Self::Starting { kill } => (None, kill.map(|kill| kill.cause)),
-            Self::Running { started, .. } => (Some(*started), None),
-            Self::Killing { started, kill } => (Some(*started), Some(kill.cause)),
-        }
     }
 }
 

@@ -406,8 +406,8 @@ fn short_items_are_given_away_ahead_of_time_and_wanted_back_from_behind_one_that
     assert!(log.contains("b finished `1000 items: 1000 finished`"), "{log}");
 }
 
-#[test]
-fn items_behind_others_are_killed_where_they_are() {
+/// A batch `b` of 100 with one slot, four of which have ended: the item that runs, and those behind it.
+fn brisk() -> (Sim, String, Vec<String>) {
     let mut sim = Sim::subscribed(config());
     sim.launch(batch("b", 100, 1));
     for _ in 0..4 {
@@ -415,14 +415,20 @@ fn items_behind_others_are_killed_where_they_are() {
         sim.started(&first[0]);
         sim.exited(&first[0], 0);
     }
-    let (first, _) = given(&sim);
+    let (mut first, _) = given(&sim);
     sim.started(&first[0]);
     let (_, behind) = given(&sim);
     assert_eq!(behind.len(), 24);
+    (sim, first.remove(0), behind)
+}
+
+#[test]
+fn items_behind_others_are_killed_where_they_are() {
+    let (mut sim, first, behind) = brisk();
     sim.kill("b", Some(S));
     assert_eq!(sim.cancelled_tasks(), behind);
     behind.iter().for_each(|task| sim.returned(task));
-    sim.exited(&first[0], 15);
+    sim.exited(&first, 15);
     sim.flush();
     let log = sim.take_log();
     assert!(log.contains("b killed `100 items: 4 finished, 96 killed`"), "{log}");
@@ -431,23 +437,13 @@ fn items_behind_others_are_killed_where_they_are() {
 
 #[test]
 fn items_behind_others_are_taken_back_where_they_are() {
-    let mut sim = Sim::subscribed(config());
-    sim.launch(batch("b", 100, 1));
-    for _ in 0..4 {
-        let (first, _) = given(&sim);
-        sim.started(&first[0]);
-        sim.exited(&first[0], 0);
-    }
-    let (first, _) = given(&sim);
-    sim.started(&first[0]);
-    let (_, behind) = given(&sim);
-    assert_eq!(behind.len(), 24);
+    let (mut sim, first, behind) = brisk();
     sim.message(r#"{"take_back": {"task_id": {"value": "b"}}}"#);
     assert_eq!(sim.cancelled_tasks(), behind);
     // All but one come back; that one had started.
     let (kept, back) = behind.split_first().unwrap();
     back.iter().for_each(|task| sim.returned(task));
-    sim.exited(&first[0], 0);
+    sim.exited(&first, 0);
     sim.started(kept);
     sim.exited(kept, 0);
     sim.flush();
