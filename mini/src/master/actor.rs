@@ -261,10 +261,12 @@ impl Actor {
                         events.close();
                     }
                 }
-                Action::SendAgent { link, message } => {
-                    if let Some(link) = self.links.get(&link) {
-                        // An agent that has just ended is told of by its own message.
-                        let _gone = link.send(message);
+                Action::SendAgent { link: id, message } => {
+                    let sent = self.links.get(&id).is_some_and(|link| link.send(message).is_ok());
+                    if !sent {
+                        // Mostly the agent has told it before.
+                        self.links.remove(&id);
+                        self.core.handle_link_ended(id, now());
                     }
                 }
                 Action::CloseLink { link } => {

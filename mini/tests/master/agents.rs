@@ -97,3 +97,45 @@ async fn an_agent_that_stays_away_is_unreachable_until_it_returns() {
     assert_eq!(rest["resources"][1]["scalar"]["value"], 7.0, "the executor was not told of");
     cluster.shutdown().await;
 }
+
+#[tokio::test]
+async fn an_agent_that_starts_anew_replaces_the_one_at_its_address() {
+    let cluster = cluster().await;
+    let mut agent = FakeAgent::register(&cluster).await;
+    let mut scheduler = Scheduler::subscribe(cluster.master_addr(), patient_framework()).await;
+    let offer = scheduler.offer().await;
+    scheduler.launch(&offer, vec![task("t", &offer, 1.0)]).await;
+    agent.run_task().await;
+    let (old, rest) = (agent.id.clone(), scheduler.offer().await);
+    agent.register_anew().await;
+    assert_ne!(agent.id, old);
+    assert_eq!(scheduler.expect("RESCIND").await["rescind"]["offer_id"], rest["id"]);
+    let status = scheduler.status().await;
+    assert_eq!(status["state"], "TASK_GONE");
+    assert_eq!(status["reason"], "REASON_AGENT_REMOVED");
+    assert_eq!(status["message"], "Agent a1 removed: a new agent registered at the same address");
+    let failure = scheduler.next("FAILURE").await;
+    assert_eq!(failure["failure"], json!({"agent_id": {"value": old.value}}));
+    let offer = scheduler.offer().await;
+    assert_eq!(offer["agent_id"]["value"], agent.id.value);
+    assert_eq!(offer["resources"][1]["scalar"]["value"], 8.0);
+    let state = get(cluster.master_addr(), "/state").await;
+    assert_eq!(state["slaves"].as_array().unwrap().len(), 1);
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_vanishes_is_missed_when_it_is_spoken_to() {
+    let cluster = cluster().await;
+    let mut agent = FakeAgent::register(&cluster).await;
+    let mut scheduler = Scheduler::subscribe(cluster.master_addr(), framework()).await;
+    let offer = scheduler.offer().await;
+    agent.vanish();
+    scheduler.launch(&offer, vec![task("t", &offer, 1.0)]).await;
+    let status = scheduler.status().await;
+    assert_eq!(status["state"], "TASK_LOST");
+    assert_eq!(status["reason"], "REASON_AGENT_DISCONNECTED");
+    agent.reregister(Vec::new()).await;
+    assert_eq!(scheduler.offer().await["agent_id"]["value"], agent.id.value);
+    cluster.shutdown().await;
+}

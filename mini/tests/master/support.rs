@@ -334,6 +334,20 @@ impl FakeAgent {
         self.info.id = Some(self.id.clone());
     }
 
+    /// Ends without a word to the master.
+    pub(crate) fn vanish(&mut self) {
+        self.from_master.close();
+    }
+
+    /// Starts anew at the same address, as if it had never known its id.
+    pub(crate) async fn register_anew(&mut self) {
+        let (link, from_master) = mpsc::unbounded_channel();
+        self.from_master = from_master;
+        let info = AgentInfo { id: None, ..self.info.clone() };
+        self.to_master.send(ToMaster::Register { info, addr: self.addr, link }).unwrap();
+        self.read_id().await;
+    }
+
     /// Comes back with these tasks.
     pub(crate) async fn reregister(&mut self, tasks: Vec<(FrameworkId, TaskInfo, TaskState)>) {
         let (link, from_master) = mpsc::unbounded_channel();

@@ -9,6 +9,7 @@
 //!
 //! * *Connected*: gets tasks, is offered.
 //! * *Disconnected*: its offers are rescinded, its tasks are believed to run; kills are kept for it.
+//! * *removed*: an agent without an id asks for one at its address; its tasks are gone or lost.
 //! * *unreachable*: forgotten but for its id; its tasks are told to be unreachable or lost.
 
 use std::{

@@ -36,6 +36,27 @@ pub(crate) struct Registration {
     pub(crate) tasks: Vec<(FrameworkId, TaskInfo, TaskState)>,
 }
 
+/// Why an agent is taken out of the books.
+#[derive(Debug)]
+enum Removal {
+    /// It may come back, and its tasks with it.
+    Unreachable { why: &'static str, since_nanos: i64 },
+    /// Another one listens at its address.
+    Replaced,
+}
+
+impl Removal {
+    /// As Mesos says it, with the agent's host name.
+    fn message(&self, hostname: &str) -> String {
+        match self {
+            Self::Unreachable { why, .. } => format!("Agent {hostname} is unreachable: {why}"),
+            Self::Replaced => {
+                format!("Agent {hostname} removed: a new agent registered at the same address")
+            }
+        }
+    }
+}
+
 impl Core {
     /// An agent registers: a new one without id, or one that was here (or with a predecessor of
     /// this master) before.
@@ -49,7 +70,13 @@ impl Core {
                 return;
             }
         };
-        let id = registration.info.id.clone().unwrap_or_else(|| self.next_agent_id());
+        let id = match registration.info.id.clone() {
+            Some(id) => id,
+            None => {
+                self.remove_predecessor(registration.addr, now);
+                self.next_agent_id()
+            }
+        };
         registration.info.id = Some(id.clone());
         let known = self.agents.contains_key(&id);
         let came_back = self.unreachable.remove(&id).is_some();
@@ -212,6 +239,14 @@ impl Core {
         }
     }
 
+    /// Nobody listens on a channel to an agent any more.
+    pub(crate) fn handle_link_ended(&mut self, link: LinkId, now: Now) {
+        let agent = self.agents.values().find(|agent| agent.connected() == Some(link));
+        if let Some(id) = agent.map(Agent::id) {
+            self.handle_agent_disconnected(&id, now);
+        }
+    }
+
     /// What a framework without checkpointing had on an agent does not survive the agent.
     fn lose_framework_on(&mut self, id: &AgentId, framework_id: &FrameworkId, now: Now) {
         let Some(agent) = self.agents.get_mut(id) else { return };
@@ -279,13 +314,29 @@ impl Core {
         }
     }
 
-    fn handle_agent_unreachable(&mut self, id: &AgentId, why: &str, now: Now) {
+    fn handle_agent_unreachable(&mut self, id: &AgentId, why: &'static str, now: Now) {
+        let since_nanos = (now.time * 1e9) as i64;
+        self.unreachable.insert(id.clone(), Unreachable { since_nanos });
+        self.remove_agent(id, &Removal::Unreachable { why, since_nanos }, now);
+    }
+
+    /// Whoever asks for an id where another agent listens has taken its place. The other one may
+    /// have ended before it knew its own id, so that nobody would ever tell its end.
+    fn remove_predecessor(&mut self, addr: SocketAddr, now: Now) {
+        let predecessor = self.agents.values().find(|agent| agent.addr == addr).map(Agent::id);
+        if let Some(id) = predecessor {
+            self.remove_agent(&id, &Removal::Replaced, now);
+        }
+    }
+
+    /// Takes an agent out of the books, and tells what becomes of its tasks.
+    fn remove_agent(&mut self, id: &AgentId, removal: &Removal, now: Now) {
         let Some(agent) = self.agents.get(id) else { return };
-        tracing::warn!(agent = %id, why, "agent is unreachable");
+        let message = removal.message(&agent.info.hostname);
+        tracing::warn!(agent = %id, message);
         if let Some(link) = agent.connected() {
             self.actions.push_back(Action::CloseLink { link });
         }
-        let message = format!("Agent {} is unreachable: {why}", agent.info.hostname);
         let offers = agent.offers.clone();
         self.rescind(offers, now);
         let Some(agent) = self.agents.remove(id) else { return };
@@ -294,8 +345,6 @@ impl Core {
         }
         self.allocator.remove_agent(id);
         self.counters.agent_removals += 1;
-        let since_nanos = (now.time * 1e9) as i64;
-        self.unreachable.insert(id.clone(), Unreachable { since_nanos });
 
         for (framework_id, tasks) in &agent.tasks {
             for task_id in tasks {
@@ -305,21 +354,25 @@ impl Core {
                     framework.complete(task);
                     continue;
                 }
-                let state = state_for(framework.capabilities, TaskState::TaskUnreachable);
+                let reason = Some(Reason::AgentRemoved);
+                let (aware, unreachable_time) = match *removal {
+                    Removal::Unreachable { since_nanos, .. } => {
+                        (TaskState::TaskUnreachable, Some(TimeInfo { nanoseconds: since_nanos }))
+                    }
+                    Removal::Replaced => (TaskState::TaskGone, None),
+                };
+                let state = state_for(framework.capabilities, aware);
+                let (message, agent) = (message.clone(), Some(id));
                 let status = TaskStatus {
-                    unreachable_time: Some(TimeInfo { nanoseconds: since_nanos }),
-                    ..statuses::master_made(
-                        task_id,
-                        state,
-                        Some(Reason::AgentRemoved),
-                        message.clone(),
-                        Some(id),
-                        now,
-                    )
+                    unreachable_time,
+                    ..statuses::master_made(task_id, state, reason, message, agent, now)
                 };
                 task.state = state;
                 task.record(&status);
-                framework.unreachable.insert(task);
+                match removal {
+                    Removal::Unreachable { .. } => framework.unreachable.insert(task),
+                    Removal::Replaced => framework.complete(task),
+                }
                 self.tell(framework_id, status);
             }
         }
