@@ -19,7 +19,10 @@ use marmoset_proto::{
     mesos::v1::{ExecutorId, FrameworkId, TaskStatus, executor::Event},
 };
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    net::TcpSocket,
+    sync::{mpsc, oneshot},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -88,6 +91,8 @@ pub(super) struct Actor {
     core: Core,
     addr: SocketAddr,
     server: Option<Server>,
+    /// Held while nobody listens, for it must be the same port again.
+    reserved: Option<TcpSocket>,
     service: Arc<AgentService>,
     booting: Arc<AtomicBool>,
     master: mpsc::UnboundedSender<ToMaster>,
@@ -133,6 +138,7 @@ impl Actor {
             core,
             addr,
             server: Some(server),
+            reserved: None,
             service,
             booting,
             master,
@@ -339,11 +345,16 @@ impl Actor {
         self.cut_streams();
         if let Some(server) = self.server.take() {
             server.stop().await;
+            match Server::reserve(self.addr) {
+                Ok(port) => self.reserved = Some(port),
+                Err(error) => tracing::warn!(%error, addr = %self.addr, "cannot keep the port"),
+            }
         }
     }
 
     /// Listens on the old port again.
     async fn listen(&mut self) {
+        let reserved = self.reserved.take();
         match Server::bind(self.addr).await {
             Ok((listener, addr)) => {
                 self.booting.store(true, Ordering::Release);
@@ -352,6 +363,7 @@ impl Actor {
             }
             Err(error) => tracing::error!(%error, addr = %self.addr, "cannot listen again"),
         }
+        drop(reserved);
     }
 
     /// Removes the containers of executors that are not recovered.

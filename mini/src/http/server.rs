@@ -24,7 +24,7 @@ use http_body::{Body as HttpBody, Frame};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -54,6 +54,19 @@ impl Server {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         Ok((listener, addr))
+    }
+
+    /// Keeps a port without listening: connections are refused, and the system gives it to nobody
+    /// who asks for any. A listener can be bound beside it.
+    ///
+    /// # Errors
+    /// Somebody else has it.
+    pub(crate) fn reserve(addr: SocketAddr) -> io::Result<TcpSocket> {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // What listeners have as well, or they could not be beside it.
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        Ok(socket)
     }
 
     /// Starts to answer on a listener.
@@ -163,5 +176,23 @@ impl HttpBody for LastOnConnection {
             self.end.notify_one();
         }
         frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_kept_refuses_and_can_be_bound() {
+        let (listener, addr) = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        drop(listener);
+        let kept = Server::reserve(addr).unwrap();
+        let refused = TcpStream::connect(addr).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let (_listener, again) = Server::bind(addr).await.unwrap();
+        assert_eq!(again, addr);
+        drop(kept);
+        TcpStream::connect(addr).await.unwrap();
     }
 }
