@@ -4,6 +4,7 @@
 //! and which runtime a run belongs to ([`Rooms`]).
 
 pub(crate) mod bench;
+mod crew;
 pub(crate) mod docker;
 mod files;
 mod path;

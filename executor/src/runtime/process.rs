@@ -5,8 +5,9 @@
 //! launcher does not.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     ffi::{CString, OsString},
+    future::poll_fn,
     io, mem,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -14,22 +15,21 @@ use std::{
 };
 
 use marmoset_executor_core::{
-    Answer, Attempt, Probe, ProbeId, Remark, RunEvent, RunId, RuntimeKind, Signal, Spawn, WallTime,
+    Answer, Attempt, Probe, ProbeId, RunEvent, RunId, RuntimeKind, Signal, Spawn, WallTime,
     launcher_died,
 };
-use marmoset_proto::mesos::v1::{Resource, TaskResourceLimitation, task_status::Reason, value};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     Runtime, RuntimeEvent,
+    crew::{self, Crew, Failure, Request, Told},
     template::{MARK, Templates, Unusable},
 };
 use crate::{
-    cgroup::OutOfMemory,
     fetch::Owner,
     isolation::Isolation,
-    launcher::{self, Kept, Launcher, LauncherConfig, LauncherEvent, Report, Scope, Step},
-    output::{self, OutputDefaults},
+    launcher::{self, LauncherConfig, LauncherEvent, Report, Step},
+    output::OutputDefaults,
     probes::Probes,
 };
 
@@ -38,9 +38,6 @@ const DEATHS_MAX: u32 = 3;
 
 /// How long the end of the launcher is waited for.
 const CLOSE_LIMIT: Duration = Duration::from_millis(300);
-
-/// Set in the ids by which the launcher knows commands that probe a run.
-pub(super) const PROBE: u64 = 1 << 63;
 
 /// What the process runtime needs.
 #[derive(Debug)]
@@ -63,32 +60,15 @@ pub(crate) struct ProcessConfig {
 #[derive(Debug)]
 pub(crate) struct ProcessRuntime {
     config: LauncherConfig,
-    launcher: Launcher,
-    events: mpsc::Receiver<LauncherEvent>,
+    crew: Crew,
     templates: Templates,
-    /// Requests that were not handed over yet.
-    spawns: Vec<launcher::Spawn>,
-    signals: Vec<launcher::Signal>,
-    cancelled: Vec<RunId>,
     /// Runs that could not be asked for.
     refused: Vec<(RunId, RunEvent)>,
     /// Those over the network.
     probes: Probes,
     /// Answers of commands that probed a run.
     answers: Vec<(ProbeId, Answer)>,
-    /// What was asked for and has not started: bounded by the core.
-    starting: HashMap<RunId, Request>,
     deaths: u32,
-}
-
-/// What the failure of a request has to name.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) program: CString,
-    pub(super) cwd: CString,
-    pub(super) user: Option<u32>,
-    /// Whether its files were fetched: the core does not count it among those of the launcher.
-    pub(super) fetched: bool,
 }
 
 impl ProcessRuntime {
@@ -107,51 +87,43 @@ impl ProcessRuntime {
             cgroups,
             ..LauncherConfig::new(config.program, config.arguments)
         };
-        let (started, events) = launcher::start(launcher.clone())?;
+        let crew = Crew::new(launcher::start(launcher.clone())?);
         Ok(Self {
             config: launcher,
-            launcher: started,
-            events,
+            crew,
             templates,
-            spawns: Vec::new(),
-            signals: Vec::new(),
-            cancelled: Vec::new(),
             refused: Vec::new(),
             probes: Probes::default(),
             answers: Vec::new(),
-            starting: HashMap::new(),
             deaths: 0,
         })
     }
 
     fn replace(&mut self, reason: String) -> RuntimeEvent {
         self.deaths += 1;
-        let at = WallTime::from(SystemTime::now());
-        for (run, request) in self.starting.drain() {
-            if request.fetched {
-                let message = launcher_died(&reason);
-                self.refused.push((run, RunEvent::Lost { message, at }));
-            }
-        }
-        self.spawns.clear();
-        self.signals.clear();
-        self.cancelled.clear();
         if self.deaths >= DEATHS_MAX {
             return RuntimeEvent::Broken {
                 reason: format!("the launcher died {DEATHS_MAX} times in a row: {reason}"),
             };
         }
-        match launcher::start(self.config.clone()) {
-            Ok((launcher, events)) => {
-                (self.launcher, self.events) = (launcher, events);
-                RuntimeEvent::Lost { reason }
+        let crew = match launcher::start(self.config.clone()) {
+            Ok(started) => mem::replace(&mut self.crew, Crew::new(started)),
+            Err(error) => {
+                return RuntimeEvent::Broken {
+                    reason: format!(
+                        "the launcher died ({reason}) and cannot be started again: {error}"
+                    ),
+                };
             }
-            Err(error) => RuntimeEvent::Broken {
-                reason: format!(
-                    "the launcher died ({reason}) and cannot be started again: {error}"
-                ),
-            },
+        };
+        let at = WallTime::from(SystemTime::now());
+        for (run, request) in crew.into_starting() {
+            if request.fetched {
+                let message = launcher_died(&reason);
+                self.refused.push((run, RunEvent::Lost { message, at }));
+            }
         }
+        RuntimeEvent::Lost { reason }
     }
 
     /// The folder of a run that is to be started, and whose it is unless ours.
@@ -169,67 +141,26 @@ impl ProcessRuntime {
         self.refused.push((run, RunEvent::Refused { message, reason: None, at }));
     }
 
-    fn take(&mut self, request: launcher::Spawn, fetched: bool) {
-        let user = request.user.as_ref().map(|user| user.uid);
-        let (program, cwd) = (request.program.clone(), request.cwd.clone());
-        self.starting.insert(request.run, Request { program, cwd, user, fetched });
-        self.spawns.push(request);
-    }
-
-    /// What the report about a command means for the probe that it is.
-    fn answer(&mut self, report: &Report) -> Option<Answer> {
-        match *report {
-            Report::Started { run, .. } => {
-                self.starting.remove(&run);
-                None
-            }
-            Report::SpawnFailed { run, errno, step, .. } => {
-                self.templates.forget_programs();
-                let request = self.starting.remove(&run);
-                Some(Answer::Nothing { reason: failure(step, errno, request.as_ref()) })
-            }
-            // Only runs are cancelled.
-            Report::Returned { .. } => None,
-            Report::Exited { wait_status, .. } => Some(Answer::Exited { wait_status }),
-        }
-    }
-
-    fn translate(&mut self, report: Report) -> (RunId, RunEvent) {
-        let run = report.run();
-        let event = match report {
-            Report::Started { pid, at, .. } => {
-                tracing::debug!(%run, pid, "started");
-                self.starting.remove(&run);
+    /// What reports mean; answers of commands that probe are kept for the next event.
+    fn translate(&mut self, reports: Vec<Report>) -> Vec<(RunId, RunEvent)> {
+        let mut events = Vec::with_capacity(reports.len());
+        for report in reports {
+            if let Report::Started { .. } = report {
                 self.deaths = 0;
-                RunEvent::Started { at: at.into(), details: None }
             }
-            Report::SpawnFailed { errno, step, at, .. } => {
+            let templates = &mut self.templates;
+            let told = self.crew.translate(report, |failed| {
                 // It may have been removed, and have an equal in another folder.
-                self.templates.forget_programs();
-                let request = self.starting.remove(&run);
-                let message = failure(step, errno, request.as_ref());
-                RunEvent::Refused { message, reason: None, at: at.into() }
+                templates.forget_programs();
+                failure(&failed)
+            });
+            match told {
+                Some(Told::Run(run, event)) => events.push((run, event)),
+                Some(Told::Probe(probe, answer)) => self.answers.push((probe, answer)),
+                None => {}
             }
-            Report::Returned { .. } => {
-                self.starting.remove(&run);
-                RunEvent::Returned
-            }
-            Report::Exited {
-                wait_status,
-                at,
-                usage,
-                stdout_bytes,
-                stderr_bytes,
-                kept,
-                out_of_memory,
-                ..
-            } => {
-                tracing::debug!(%run, wait_status, ?usage, "exited");
-                let (at, remark) = (at.into(), remark(&kept, out_of_memory));
-                RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes, remark }
-            }
-        };
-        (run, event)
+        }
+        events
     }
 }
 
@@ -243,29 +174,26 @@ impl Runtime for ProcessRuntime {
             return;
         }
         match self.templates.request(&spawn) {
-            Ok(request) => self.take(request, !spawn.template.command.uris.is_empty()),
+            Ok(request) => {
+                self.crew.spawn(request, !spawn.template.command.uris.is_empty());
+            }
             Err(unusable) => self.refuse(spawn.run, &unusable),
         }
     }
 
     fn cancel(&mut self, run: RunId) {
-        self.cancelled.push(run);
+        self.crew.cancel(run);
     }
 
     fn signal(&mut self, run: RunId, signal: Signal) {
-        let signal = match signal {
-            Signal::Term => libc::SIGTERM,
-            Signal::Kill => libc::SIGKILL,
-        };
-        self.signals.push(launcher::Signal { run, signal, scope: Scope::Session });
+        self.crew.signal(run, signal);
     }
 
     fn probe(&mut self, probe: Probe) {
         match &*probe.attempt {
             Attempt::Command(template) => {
-                let run = RunId(probe.id.0 | PROBE);
-                match self.templates.probe(run, &probe.spawn, template) {
-                    Ok(request) => self.take(request, false),
+                match self.templates.probe(crew::id_of(probe.id), &probe.spawn, template) {
+                    Ok(request) => self.crew.spawn(request, false),
                     Err(unusable) => {
                         let reason = unusable.to_string();
                         self.answers.push((probe.id, Answer::Nothing { reason }));
@@ -279,20 +207,12 @@ impl Runtime for ProcessRuntime {
 
     fn abandon(&mut self, probe: ProbeId) {
         if !self.probes.abandon(probe) {
-            self.signal(RunId(probe.0 | PROBE), Signal::Kill);
+            self.crew.signal(crew::id_of(probe), Signal::Kill);
         }
     }
 
     fn flush(&mut self) {
-        if !self.spawns.is_empty() {
-            self.launcher.spawn(mem::take(&mut self.spawns));
-        }
-        if !self.cancelled.is_empty() {
-            self.launcher.cancel(mem::take(&mut self.cancelled));
-        }
-        if !self.signals.is_empty() {
-            self.launcher.signal(mem::take(&mut self.signals));
-        }
+        self.crew.flush();
     }
 
     async fn next(&mut self) -> RuntimeEvent {
@@ -306,60 +226,24 @@ impl Runtime for ProcessRuntime {
             return RuntimeEvent::Probes(mem::take(&mut self.answers));
         }
         let event = tokio::select! {
-            event = self.events.recv() => event,
+            event = poll_fn(|context| self.crew.poll_next(context)) => event,
             answer = self.probes.next() => return RuntimeEvent::Probes(vec![answer]),
         };
         match event {
-            Some(LauncherEvent::Reports(reports)) => {
-                let mut events = Vec::with_capacity(reports.len());
-                for report in reports {
-                    match report.run().0 {
-                        id if id & PROBE != 0 => {
-                            let answer = self.answer(&report);
-                            self.answers.extend(answer.map(|answer| (ProbeId(id ^ PROBE), answer)));
-                        }
-                        _ => events.push(self.translate(report)),
-                    }
-                }
-                RuntimeEvent::Runs(events)
-            }
-            Some(LauncherEvent::Died { reason }) => self.replace(reason),
-            None => self.replace("its reports ended".to_string()),
+            LauncherEvent::Reports(reports) => RuntimeEvent::Runs(self.translate(reports)),
+            LauncherEvent::Died { reason } => self.replace(reason),
         }
     }
 
     async fn close(self) {
         // What is left after that dies with our end of the sockets.
-        let _ = timeout(CLOSE_LIMIT, self.launcher.close()).await;
+        let _ = timeout(CLOSE_LIMIT, self.crew.close()).await;
     }
-}
-
-/// What is to be told of an end besides its wait status.
-pub(super) fn remark(kept: &Kept, out_of_memory: Option<OutOfMemory>) -> Option<Box<Remark>> {
-    let mut remark = Remark {
-        addition: output::told(kept),
-        folder_removed: kept.folder_removed,
-        ..Remark::default()
-    };
-    if let Some(OutOfMemory { limit, peak }) = out_of_memory {
-        let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
-        let (limit, peak) = (mebibytes(limit), mebibytes(peak));
-        remark.message =
-            Some(format!("Memory limit exceeded: Requested: {limit}MB Maximum Used: {peak}MB"));
-        remark.reason = Some(Reason::ContainerLimitationMemory);
-        let mem = Resource {
-            name: "mem".to_owned(),
-            r#type: value::Type::Scalar.into(),
-            scalar: Some(value::Scalar { value: peak as f64 }),
-            ..Resource::default()
-        };
-        remark.limitation = Some(TaskResourceLimitation { resources: vec![mem] });
-    }
-    (remark != Remark::default()).then(|| Box::new(remark))
 }
 
 /// What people read about a process that did not start.
-pub(super) fn failure(step: Step, errno: i32, request: Option<&Request>) -> String {
+pub(super) fn failure(failed: &Failure) -> String {
+    let Failure { step, errno, ref request } = *failed;
     let error = io::Error::from_raw_os_error(errno);
     let Some(Request { program, cwd, user, .. }) = request else {
         return format!("cannot {step}: {error}");
@@ -415,12 +299,6 @@ mod tests {
 
     #[test]
     fn failures_name_what_failed() {
-        let request = Request {
-            program: c"/bin/tool".to_owned(),
-            cwd: c"/s/tasks/t".to_owned(),
-            user: Some(7),
-            fetched: false,
-        };
         for (step, errno, text) in [
             (
                 Step::Exec,
@@ -446,10 +324,16 @@ mod tests {
                 "cannot become the user with the id 7: Operation not permitted (os error 1)",
             ),
         ] {
-            assert_eq!(failure(step, errno, Some(&request)), text);
+            let request = Request {
+                program: c"/bin/tool".to_owned(),
+                cwd: c"/s/tasks/t".to_owned(),
+                user: Some(7),
+                fetched: false,
+            };
+            assert_eq!(failure(&Failure { step, errno, request: Some(request) }), text);
         }
         assert_eq!(
-            failure(Step::Fork, libc::EAGAIN, None),
+            failure(&Failure { step: Step::Fork, errno: libc::EAGAIN, request: None }),
             "cannot create a process: Resource temporarily unavailable (os error 11)"
         );
     }

@@ -1,8 +1,8 @@
 //! Runs commands in containers that tasks share.
 //!
-//! Owns the containers of one executor that stay for the next task, what makes two tasks share
-//! one, and the way of each run into one. Refuses to decide which one: that is `pool`. It is made
-//! with the first task that needs it, and costs nothing before.
+//! Owns the containers of one executor that stay for the next task, and the way of each run into
+//! one. Refuses to decide which one (that is `pool`), and what makes two tasks share one (that is
+//! `kinds`). It is made with the first task that needs it, and costs nothing before.
 //!
 //! ```text
 //!   dispatcher ── spawn ──▶ pool ── raise ──▶ engine: create, start ──▶ container
@@ -17,18 +17,19 @@
 //! containers and never of runs.
 
 mod init;
+mod kinds;
 mod pool;
 mod raise;
 mod requests;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     ffi::CString,
     future::poll_fn,
     io, mem,
     num::NonZeroUsize,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
@@ -36,12 +37,9 @@ use std::{
 };
 
 use marmoset_executor_core::{
-    Answer, Attempt, Bounds, Probe, ProbeId, RunEvent, RunId, Signal, Spawn, Template, WallTime,
+    Answer, Attempt, Probe, ProbeId, RunEvent, RunId, Signal, Spawn, Template, WallTime,
 };
-use marmoset_proto::{
-    marmoset::v1::{Pull, output::Target},
-    mesos::v1::{ContainerInfo, task_status::Reason},
-};
+use marmoset_proto::mesos::v1::task_status::Reason;
 use tokio::{
     sync::{Semaphore, mpsc},
     task::AbortHandle,
@@ -51,6 +49,7 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use self::init::{NO_FILE, SUBCOMMAND, main};
 use self::{
+    kinds::Kinds,
     pool::{KindId, Placement, Pool, RoomId},
     raise::{Found, Order, Raised},
     requests::{Requests, Room},
@@ -64,19 +63,14 @@ use super::{
     vigil::Vigil,
 };
 use crate::{
-    launcher::{self, Launcher, LauncherEvent, Report, Scope, Step},
+    launcher::{LauncherEvent, Report, Step},
     runtime::{
         Runtime, RuntimeEvent,
-        process::{self, PROBE},
+        crew::{self, Crew, Failure, Told},
+        process,
         template::MARK,
     },
 };
-
-/// Templates whose kind is remembered.
-const KNOWN: usize = 64;
-
-/// Kinds that are remembered without a container.
-const KINDS: usize = 64;
 
 /// How containers are shared.
 #[derive(Debug, Clone, Copy)]
@@ -97,15 +91,10 @@ pub(crate) struct WarmRuntime {
     engine: Engine,
     site: Arc<Site>,
     pool: Pool,
-    kinds: BTreeMap<KindId, Kind>,
-    last_kind: u64,
-    /// That a template is kept here does not keep it.
-    known: VecDeque<(Weak<Template>, KindId)>,
+    kinds: Kinds,
     homes: BTreeMap<RoomId, Home>,
     /// Runs whose container is not ready.
     waiting: HashMap<RunId, Spawn>,
-    /// What was asked for and has not started: bounded by the core.
-    starting: HashMap<RunId, process::Request>,
     requests: Requests,
     told: Vec<(RunId, RunEvent)>,
     /// Answers of commands that probed a run.
@@ -128,27 +117,11 @@ pub(crate) struct WarmRuntime {
     _life_line: LifeLine,
 }
 
-/// What tasks have in common that share a container.
-#[derive(Debug, Clone, PartialEq)]
-struct Key {
-    container: Option<Box<ContainerInfo>>,
-    user: Option<String>,
-    bounds: Bounds,
-    pull: Pull,
-    /// Streams of the executor that they write to.
-    inherit: [bool; 2],
-}
-
-#[derive(Debug)]
-struct Kind {
-    key: Key,
-    plan: Arc<Plan>,
-}
-
 /// A container, from the wish for it on.
 #[derive(Debug)]
 struct Home {
     name: String,
+    kind: KindId,
     plan: Arc<Plan>,
     life: Life,
 }
@@ -163,13 +136,8 @@ enum Life {
 /// What a container has that is ready.
 #[derive(Debug)]
 struct Ready {
-    launcher: Launcher,
-    events: mpsc::Receiver<LauncherEvent>,
+    crew: Crew,
     found: Found,
-    /// Requests that were not handed over yet.
-    spawns: Vec<launcher::Spawn>,
-    cancelled: Vec<RunId>,
-    signals: Vec<launcher::Signal>,
 }
 
 /// What happened to a container.
@@ -201,12 +169,9 @@ impl WarmRuntime {
             engine,
             site,
             pool: Pool::new(setup.warm.slots.get(), setup.warm.idle),
-            kinds: BTreeMap::new(),
-            last_kind: 0,
-            known: VecDeque::new(),
+            kinds: Kinds::new(setup.warm.slots.get() as u64),
             homes: BTreeMap::new(),
             waiting: HashMap::new(),
-            starting: HashMap::new(),
             requests: Requests::new(),
             told: Vec::new(),
             answered: Vec::new(),
@@ -246,44 +211,20 @@ impl WarmRuntime {
 
     /// What a run may share a container with.
     fn kind(&mut self, template: &Arc<Template>) -> Result<KindId, PlanError> {
-        let is_it = |known: &Weak<Template>| known.as_ptr() == Arc::as_ptr(template);
-        let known = self.known.iter().find(|(known, _)| is_it(known));
-        if let Some((_, kind)) = known
-            && self.kinds.contains_key(kind)
-        {
-            return Ok(*kind);
-        }
-        let key = Key::of(template, &self.site);
-        let kind = match self.kinds.iter().find(|(_, kind)| kind.key == key) {
-            Some((id, _)) => *id,
-            None => {
-                let slots = self.config.slots.get() as u64;
-                let plan = Arc::new(Plan::of_shared(template, slots, &self.site)?);
-                if self.kinds.len() >= KINDS {
-                    let pool = &self.pool;
-                    self.kinds.retain(|id, _| pool.has(*id));
-                }
-                self.last_kind += 1;
-                let id = KindId(self.last_kind);
-                self.kinds.insert(id, Kind { key, plan });
-                id
-            }
-        };
-        self.known.retain(|(known, _)| !is_it(known));
-        self.known.truncate(KNOWN - 1);
-        self.known.push_front((Arc::downgrade(template), kind));
-        Ok(kind)
+        let pool = &self.pool;
+        self.kinds.of(template, &self.site, |kind| pool.has(kind))
     }
 
     fn raise(&mut self, id: RoomId, kind: KindId) {
-        let Some(Kind { key, plan }) = self.kinds.get(&kind) else { return };
+        let Some(known) = self.kinds.get(kind) else { return };
+        let plan = known.plan.clone();
         let name = self.site.owner.name(RunId(id.0));
         let order = Order {
             engine: self.engine.clone(),
             site: self.site.clone(),
             plan: plan.clone(),
             name: name.clone(),
-            inherit: key.inherit,
+            inherit: known.inherit(),
             workers: self.config.workers,
             mark: CString::new(MARK).unwrap_or_default(),
             limit: self.call_limit,
@@ -291,7 +232,7 @@ impl WarmRuntime {
             asked: self.asked.clone(),
         };
         tracing::info!(container = name, image = plan.image, "a container to be shared is started");
-        let (plan, sender, starts) = (plan.clone(), self.sender.clone(), self.starts.clone());
+        let (sender, starts) = (self.sender.clone(), self.starts.clone());
         let task = self.tasks.spawn(async move {
             // Never closed.
             let _place = starts.acquire().await;
@@ -304,7 +245,7 @@ impl WarmRuntime {
             let _ = sender.send(Input::Raised(id, Box::new(result))).await;
         });
         let life = Life::Raising(task.abort_handle());
-        self.homes.insert(id, Home { name, plan, life });
+        self.homes.insert(id, Home { name, kind, plan, life });
     }
 
     fn handle(&mut self, input: Input) {
@@ -322,17 +263,11 @@ impl WarmRuntime {
                 }
             }
             Input::Raised(id, result) => match *result {
-                Ok(Raised { launcher, events, found }) => {
+                Ok(Raised { launcher, found }) => {
                     let Some(home) = self.homes.get_mut(&id) else { return };
                     tracing::info!(container = home.name, "a container is ready for tasks");
-                    home.life = Life::Ready(Box::new(Ready {
-                        launcher,
-                        events,
-                        found,
-                        spawns: Vec::new(),
-                        cancelled: Vec::new(),
-                        signals: Vec::new(),
-                    }));
+                    let crew = Crew::new(launcher);
+                    home.life = Life::Ready(Box::new(Ready { crew, found }));
                     for run in self.pool.ready(Instant::now(), id) {
                         if let Some(spawn) = self.waiting.remove(&run) {
                             self.go(id, &spawn);
@@ -354,7 +289,6 @@ impl WarmRuntime {
                 tracing::warn!(container = name, how, "a container that tasks shared is gone");
                 let at = WallTime::from(SystemTime::now());
                 for run in self.pool.over(id) {
-                    self.starting.remove(&run);
                     let message =
                         format!("the warm container `{name}` died, and this task with it: {how}");
                     self.told.push((run, RunEvent::Lost { message, at }));
@@ -365,7 +299,8 @@ impl WarmRuntime {
 
     /// Hands a run to its container, which is ready.
     fn go(&mut self, id: RoomId, spawn: &Spawn) {
-        let Some(Home { name, plan, life: Life::Ready(ready) }) = self.homes.get_mut(&id) else {
+        let Some(Home { name, plan, life: Life::Ready(ready), .. }) = self.homes.get_mut(&id)
+        else {
             return;
         };
         let room = Room { id, name, plan, found: &ready.found };
@@ -377,10 +312,7 @@ impl WarmRuntime {
         });
         let request = prepared.and_then(|()| self.requests.run(spawn, room, &self.site));
         match request {
-            Ok(request) => {
-                self.starting.insert(spawn.run, asked(&request));
-                ready.spawns.push(request);
-            }
+            Ok(request) => ready.crew.spawn(request, false),
             Err(error) => {
                 self.pool.ended(Instant::now(), spawn.run);
                 let message = format!("Failed to run warm container: {error}");
@@ -391,26 +323,34 @@ impl WarmRuntime {
 
     fn handle_event(&mut self, id: RoomId, event: LauncherEvent) {
         match event {
-            LauncherEvent::Reports(reports) => {
-                let now = Instant::now();
-                for report in reports {
-                    match report.run().0 {
-                        probe if probe & PROBE != 0 => self.handle_answer(id, &report),
-                        _ => {
-                            let (run, event) = self.translate(id, report);
-                            match event {
-                                RunEvent::Waiting { .. } | RunEvent::Started { .. } => {}
-                                RunEvent::Exited { .. }
-                                | RunEvent::Returned
-                                | RunEvent::Refused { .. }
-                                | RunEvent::Lost { .. } => self.pool.ended(now, run),
-                            }
-                            self.told.push((run, event));
-                        }
-                    }
-                }
-            }
+            LauncherEvent::Reports(reports) => self.handle_reports(id, reports),
             LauncherEvent::Died { reason } => self.handle_death(id, reason),
+        }
+    }
+
+    fn handle_reports(&mut self, id: RoomId, reports: Vec<Report>) {
+        let Some(Home { plan, life: Life::Ready(ready), .. }) = self.homes.get_mut(&id) else {
+            return;
+        };
+        let now = Instant::now();
+        for report in reports {
+            match ready.crew.translate(report, |failed| failure(&plan.image, &failed)) {
+                Some(Told::Run(run, event)) => {
+                    match event {
+                        RunEvent::Waiting { .. } | RunEvent::Started { .. } => {}
+                        RunEvent::Exited { .. }
+                        | RunEvent::Returned
+                        | RunEvent::Refused { .. }
+                        | RunEvent::Lost { .. } => self.pool.ended(now, run),
+                    }
+                    self.told.push((run, event));
+                }
+                Some(Told::Probe(probe, answer)) => {
+                    self.commands.remove(&probe);
+                    self.answered.push((probe, answer));
+                }
+                None => {}
+            }
         }
     }
 
@@ -428,77 +368,24 @@ impl WarmRuntime {
             let how = raise::bury(&engine, &name, reason).await;
             let _ = sender.send(Input::Buried(id, how)).await;
         });
-        let kind = self.kinds.iter().find(|(_, kind)| Arc::ptr_eq(&kind.plan, &home.plan));
-        let kind = kind.map(|(kind, _)| *kind);
-        if let (Some(replacement), Some(kind)) = (self.pool.died(id), kind) {
+        let kind = home.kind;
+        if let Some(replacement) = self.pool.died(id) {
             self.raise(replacement, kind);
-        }
-    }
-
-    fn translate(&mut self, id: RoomId, report: Report) -> (RunId, RunEvent) {
-        let run = report.run();
-        let event = match report {
-            Report::Started { at, .. } => {
-                self.starting.remove(&run);
-                RunEvent::Started { at: at.into(), details: None }
-            }
-            Report::SpawnFailed { errno, step, at, .. } => {
-                let message = self.failure(id, run, step, errno);
-                RunEvent::Refused { message, reason: None, at: at.into() }
-            }
-            Report::Returned { .. } => {
-                self.starting.remove(&run);
-                RunEvent::Returned
-            }
-            Report::Exited {
-                wait_status,
-                at,
-                stdout_bytes,
-                stderr_bytes,
-                kept,
-                out_of_memory,
-                ..
-            } => {
-                let (at, remark) = (at.into(), process::remark(&kept, out_of_memory));
-                RunEvent::Exited { wait_status, at, stdout_bytes, stderr_bytes, remark }
-            }
-        };
-        (run, event)
-    }
-
-    /// What people read about a process that did not start.
-    fn failure(&mut self, id: RoomId, run: RunId, step: Step, errno: i32) -> String {
-        let request = self.starting.remove(&run);
-        let image = self.homes.get(&id).map_or("", |home| home.plan.image.as_str());
-        match (&request, step) {
-            (Some(request), Step::Exec) => {
-                let program = request.program.to_string_lossy();
-                let error = io::Error::from_raw_os_error(errno);
-                let advice = match (program.as_ref(), errno) {
-                    ("/bin/sh", libc::ENOENT) => {
-                        "; the image has no shell: name the program with `shell` false"
-                    }
-                    (_, libc::ENOENT) => "; the image has no such program in its PATH",
-                    _ => "",
-                };
-                format!("cannot execute `{program}` in the image `{image}`: {error}{advice}")
-            }
-            _ => process::failure(step, errno, request.as_ref()),
         }
     }
 
     fn start_probe(&mut self, probe: Probe) {
         let run = probe.spawn.run;
         let Some(id) = self.pool.room(run) else { return };
-        let Some(Home { name, plan, life: Life::Ready(ready) }) = self.homes.get_mut(&id) else {
+        let Some(Home { name, plan, life: Life::Ready(ready), .. }) = self.homes.get_mut(&id)
+        else {
             return;
         };
         if let Attempt::Command(template) = &*probe.attempt {
             let room = Room { id, name, plan, found: &ready.found };
-            let own = RunId(probe.id.0 | PROBE);
+            let own = crew::id_of(probe.id);
             let request = self.requests.probe(own, &probe.spawn, template, room, &self.site);
-            self.starting.insert(own, asked(&request));
-            ready.spawns.push(request);
+            ready.crew.spawn(request, false);
             self.commands.insert(probe.id, id);
             return;
         }
@@ -513,33 +400,9 @@ impl WarmRuntime {
         self.probes.insert(probe_id, task.abort_handle());
     }
 
-    /// What the report about a command means for the probe that it is.
-    fn handle_answer(&mut self, id: RoomId, report: &Report) {
-        let run = report.run();
-        let answer = match *report {
-            Report::Started { .. } => {
-                self.starting.remove(&run);
-                return;
-            }
-            Report::SpawnFailed { errno, step, .. } => {
-                Answer::Nothing { reason: self.failure(id, run, step, errno) }
-            }
-            // Only runs are cancelled.
-            Report::Returned { .. } => return,
-            Report::Exited { wait_status, .. } => Answer::Exited { wait_status },
-        };
-        let probe = ProbeId(run.0 ^ PROBE);
-        self.commands.remove(&probe);
-        self.answered.push((probe, answer));
-    }
-
     fn send_signal(&mut self, id: RoomId, run: RunId, signal: Signal) {
-        let signal = match signal {
-            Signal::Term => libc::SIGTERM,
-            Signal::Kill => libc::SIGKILL,
-        };
         if let Some(Home { life: Life::Ready(ready), .. }) = self.homes.get_mut(&id) {
-            ready.signals.push(launcher::Signal { run, signal, scope: Scope::Session });
+            ready.crew.signal(run, signal);
         }
     }
 
@@ -552,7 +415,7 @@ impl WarmRuntime {
             let engine = self.engine.clone();
             self.tasks.spawn(async move {
                 if let Life::Ready(ready) = home.life {
-                    ready.launcher.close().await;
+                    ready.crew.close().await;
                 }
                 remove_all(&engine, vec![home.name]).await;
             });
@@ -560,27 +423,21 @@ impl WarmRuntime {
     }
 }
 
-impl Key {
-    fn of(template: &Template, site: &Site) -> Self {
-        let targets = site.output.plan(&template.options.output, &site.sandbox);
-        Self {
-            container: template.container.clone(),
-            user: template.command.user.clone(),
-            bounds: template.bounds,
-            pull: template.options.pull,
-            inherit: [targets.stdout, targets.stderr].map(|target| target == Target::Inherit),
+/// What people read about a process that did not start in a container of this image.
+fn failure(image: &str, failed: &Failure) -> String {
+    let (Some(request), Step::Exec) = (&failed.request, failed.step) else {
+        return process::failure(failed);
+    };
+    let program = request.program.to_string_lossy();
+    let error = io::Error::from_raw_os_error(failed.errno);
+    let advice = match (program.as_ref(), failed.errno) {
+        ("/bin/sh", libc::ENOENT) => {
+            "; the image has no shell: name the program with `shell` false"
         }
-    }
-}
-
-/// What the failure of a request has to name.
-fn asked(request: &launcher::Spawn) -> process::Request {
-    process::Request {
-        program: request.program.clone(),
-        cwd: request.cwd.clone(),
-        user: None,
-        fetched: false,
-    }
+        (_, libc::ENOENT) => "; the image has no such program in its PATH",
+        _ => "",
+    };
+    format!("cannot execute `{program}` in the image `{image}`: {error}{advice}")
 }
 
 fn refused(message: String, reason: Reason) -> RunEvent {
@@ -618,7 +475,7 @@ impl Runtime for WarmRuntime {
         } else if let Some(Home { life: Life::Ready(ready), .. }) =
             room.and_then(|room| self.homes.get_mut(&room))
         {
-            ready.cancelled.push(run);
+            ready.crew.cancel(run);
         }
     }
 
@@ -636,21 +493,14 @@ impl Runtime for WarmRuntime {
         if let Some(handle) = self.probes.remove(&probe) {
             handle.abort();
         } else if let Some(room) = self.commands.remove(&probe) {
-            self.send_signal(room, RunId(probe.0 | PROBE), Signal::Kill);
+            self.send_signal(room, crew::id_of(probe), Signal::Kill);
         }
     }
 
     fn flush(&mut self) {
         for home in self.homes.values_mut() {
-            let Life::Ready(ready) = &mut home.life else { continue };
-            if !ready.spawns.is_empty() {
-                ready.launcher.spawn(mem::take(&mut ready.spawns));
-            }
-            if !ready.cancelled.is_empty() {
-                ready.launcher.cancel(mem::take(&mut ready.cancelled));
-            }
-            if !ready.signals.is_empty() {
-                ready.launcher.signal(mem::take(&mut ready.signals));
+            if let Life::Ready(ready) = &mut home.life {
+                ready.crew.flush();
             }
         }
     }
@@ -699,7 +549,7 @@ impl Runtime for WarmRuntime {
             match home.life {
                 Life::Raising(task) => task.abort(),
                 Life::Ready(ready) => {
-                    launchers.spawn(ready.launcher.close());
+                    launchers.spawn(ready.crew.close());
                 }
                 Life::Dying => {}
             }
@@ -720,13 +570,8 @@ async fn next_of(homes: &mut BTreeMap<RoomId, Home>) -> (RoomId, LauncherEvent) 
     poll_fn(|context| {
         for (id, home) in homes.iter_mut() {
             let Life::Ready(ready) = &mut home.life else { continue };
-            match ready.events.poll_recv(context) {
-                Poll::Ready(Some(event)) => return Poll::Ready((*id, event)),
-                Poll::Ready(None) => {
-                    let reason = "its reports ended".to_owned();
-                    return Poll::Ready((*id, LauncherEvent::Died { reason }));
-                }
-                Poll::Pending => {}
+            if let Poll::Ready(event) = ready.crew.poll_next(context) {
+                return Poll::Ready((*id, event));
             }
         }
         Poll::Pending

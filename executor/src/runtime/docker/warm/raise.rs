@@ -74,8 +74,7 @@ pub(super) struct Order {
 /// A container that is ready.
 #[derive(Debug)]
 pub(super) struct Raised {
-    pub(super) launcher: Launcher,
-    pub(super) events: mpsc::Receiver<LauncherEvent>,
+    pub(super) launcher: (Launcher, mpsc::Receiver<LauncherEvent>),
     pub(super) found: Found,
 }
 
@@ -186,11 +185,11 @@ async fn attempt(order: &Order, tell: &impl Fn(String)) -> Result<Raised, Failur
     }
     let environment = visitor.environment.clone();
     let cgroups = visitor.cgroups;
-    let (launcher, events) = visitor
+    let launcher = visitor
         .employ(order.workers, Some(order.mark.clone()))
         .map_err(|error| Failure::Final(format!("its first process is gone: {error}")))?;
     let found = Found { image: Arc::new(image), environment, cgroups, owner };
-    Ok(Raised { launcher, events, found })
+    Ok(Raised { launcher, found })
 }
 
 /// Makes what is mounted.
