@@ -99,7 +99,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = "Containers")]
     pub(crate) docker_config: Option<PathBuf>,
 
-    /// How many containers are started at a time [default: 3]
+    /// How many containers are started at a time [default: 6]
     #[arg(long, value_name = "CONTAINERS", help_heading = "Containers")]
     pub(crate) docker_starts: Option<NonZeroUsize>,
 

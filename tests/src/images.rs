@@ -29,6 +29,9 @@ pub fn executor_with_shell(test: &str) -> Option<&'static str> {
     }
 }
 
+/// Of the images that tests make.
+const REPOSITORY: &str = "marmoset-test/executor-busybox";
+
 fn build() -> Result<String, String> {
     if !succeeds(Command::new("docker").arg("version")) {
         return Err("no Docker engine answers (tests/run says how to get one)".to_owned());
@@ -50,14 +53,25 @@ fn build() -> Result<String, String> {
     }
     copy(Path::new("/etc/passwd"), at("root/etc/passwd"));
     fs::create_dir(at("root/tmp")).expect("writable");
+    forget_images_of_earlier_tests();
     // Tests of other trees may run on the same engine.
-    let image = format!("marmoset-test/executor-busybox:{}", std::process::id());
+    let image = format!("{REPOSITORY}:{}", std::process::id());
     let dockerfile = programs::tree().join("images/executor/Dockerfile");
     let mut build = Command::new("docker");
     build.args(["build", "--network", "none", "--target", "executor-busybox", "--tag", &image]);
     build.arg("--file").arg(dockerfile).arg(folder.path());
     assert!(succeeds(&mut build), "the image cannot be built: {build:?}");
     Ok(image)
+}
+
+/// Removes what tests have left that do not run any more: each has tagged its image with its pid.
+fn forget_images_of_earlier_tests() {
+    let tags = Command::new("docker").args(["images", REPOSITORY, "--format", "{{.Tag}}"]).output();
+    let text = String::from_utf8_lossy(&tags.expect("`docker` is there").stdout).into_owned();
+    for tag in text.lines().filter(|tag| !Path::new("/proc").join(tag).exists()) {
+        // Somebody else may be doing it as well.
+        succeeds(Command::new("docker").args(["rmi", &format!("{REPOSITORY}:{tag}")]));
+    }
 }
 
 /// What the dynamic linker would load, itself included.

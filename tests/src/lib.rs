@@ -3,6 +3,7 @@
 //! Owns nothing of the product. Called by `tests/tests/*.rs`.
 
 pub mod cluster;
+pub mod dock;
 pub mod docker;
 pub mod framework;
 pub mod images;
@@ -12,5 +13,6 @@ pub mod scene;
 pub mod wait;
 
 pub use cluster::TestCluster;
+pub use dock::Dock;
 pub use framework::Framework;
-pub use scene::{Done, Running, Scene};
+pub use scene::{Done, Running, Scene, printed};

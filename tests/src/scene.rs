@@ -12,7 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{processes, programs, wait};
@@ -225,11 +225,45 @@ impl Done {
             .unwrap_or_else(|error| panic!("no JSON ({error}):\n{}\n{}", self.stdout, self.stderr))
     }
 
+    /// Sees to it that so many tasks finished, and none ended otherwise.
+    ///
+    /// # Panics
+    /// When it is not so, with everything that was printed.
+    pub fn assert_all_finished(&self, count: u64) {
+        let tasks = json!({"finished": count, "failed": 0, "killed": 0, "lost": 0});
+        assert_eq!(self.json()["tasks"], tasks, "{}\n{}", self.stdout, self.stderr);
+    }
+
+    /// What it says of tasks that did not finish: all of them for one reason.
+    ///
+    /// # Panics
+    /// When there is no such task, or there are several reasons.
+    #[must_use]
+    pub fn failure(&self) -> Value {
+        let result = self.json();
+        match result["failures"].as_array().map(Vec::as_slice) {
+            Some([failure]) => failure.clone(),
+            _ => panic!("not one failure: {result}\n{}", self.stderr),
+        }
+    }
+
+    /// The message of [`Self::failure`].
+    #[must_use]
+    pub fn failure_message(&self) -> String {
+        self.failure()["message"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Its exit code; -1 when a signal ended it.
     #[must_use]
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or(-1)
     }
+}
+
+/// What a task has printed, of those whose output was fetched into `folder`.
+#[must_use]
+pub fn printed(folder: &Path, index: usize) -> String {
+    text(&folder.join(format!("{index}.out")))
 }
 
 fn text(path: &Path) -> String {

@@ -23,12 +23,6 @@ fn output(scene: &Scene, index: u32) -> String {
     fs::read_to_string(scene.path().join(format!("out/{index}.out"))).unwrap_or_default()
 }
 
-fn assert_all_finished(done: &Done, count: u64) {
-    let summary = done.json();
-    assert_eq!(summary["tasks"]["finished"], count, "{summary}\n{}", done.stderr);
-    assert_eq!(done.code(), 0);
-}
-
 #[test]
 fn the_executor_in_its_own_image_runs_tasks_and_reaps_what_they_leave() {
     let test = "the_executor_in_its_own_image_runs_tasks_and_reaps_what_they_leave";
@@ -40,7 +34,7 @@ fn the_executor_in_its_own_image_runs_tasks_and_reaps_what_they_leave() {
     // The executor is the first process: what a task leaves behind becomes its child.
     let script = "echo $MESOS_CONTAINER_NAME $MESOS_SANDBOX; (sleep 0.1 &); exit 0";
     let done = run(&scene, &cluster, &flags, script);
-    assert_all_finished(&done, 40);
+    done.assert_all_finished(40);
     let first = output(&scene, 0);
     let (name, sandbox) = first.trim().split_once(' ').expect("a name and a sandbox");
     assert!(name.starts_with("mesos-"), "{first}");
@@ -54,7 +48,7 @@ fn the_executor_in_its_own_image_runs_tasks_and_reaps_what_they_leave() {
     let flags = ["--executor-image", image, "--count", "30", "--max-running", "1", "--batch", "30"];
     let script = "(sleep 0.01 &); sleep 0.05; grep -l '^State:.Z' /proc/[0-9]*/status | wc -l";
     let done = run(&scene, &cluster, &flags, script);
-    assert_all_finished(&done, 30);
+    done.assert_all_finished(30);
     let dead: Vec<u32> =
         (0..30).map(|index| output(&scene, index).trim().parse().expect("a number")).collect();
     // One that ends in this moment may not be reaped yet; they must not add up.
@@ -77,7 +71,7 @@ fn the_executor_in_its_own_image_starts_containers_of_tasks_beside_itself() {
     let task = ["--count", "6", "--docker", image, "--shell", "--"];
     let script = "echo $MARMOSET_INDEX > /mnt/mesos/sandbox/made; cat /mnt/mesos/sandbox/made";
     let done = scene.marmoset([&flags[..], &task, &[script]].concat());
-    assert_all_finished(&done, 6);
+    done.assert_all_finished(6);
     assert_eq!(output(&scene, 4), "4\n");
     // The folder that the engine mounted is the one on the host, and not a path of the executor's container.
     let mut made = Vec::new();
@@ -127,7 +121,7 @@ fn an_executor_is_fetched_from_a_file_and_over_http() {
     for uri in [file, web] {
         let flags = ["--executor-uri", &uri, "--count", "20"];
         let done = run(&scene, &cluster, &flags, "echo $0 $MARMOSET_INDEX");
-        assert_all_finished(&done, 20);
+        done.assert_all_finished(20);
         assert_eq!(output(&scene, 7), "/bin/sh 7\n");
         fs::remove_dir_all(scene.path().join("out")).expect("a server of this test");
     }

@@ -2,114 +2,31 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails it")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{fs, path::PathBuf};
 
 use e2e::{
-    Done, Running, Scene, TestCluster,
+    Dock, TestCluster,
     docker::{Engine, IMAGE, IMAGE_OF_NOBODY},
-    processes, programs, wait,
+    printed, processes, programs, wait,
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const RESOURCES: &str = "cpus:8;mem:8192;ports:[31000-31999]";
-
-/// A scene whose containers can be told from all others.
-struct Dock {
-    engine: Engine,
-    scene: Scene,
-    label: String,
-}
-
-impl Dock {
-    fn new(engine: Engine) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let label = format!("e2e={}-{number}", std::process::id());
-        Self { engine, scene: Scene::new(), label }
-    }
-
-    /// Runs on the embedded cluster.
-    fn run(&self, more: &[&str]) -> Done {
-        self.start(IMAGE, more).wait()
-    }
-
-    fn start(&self, image: &str, more: &[&str]) -> Running {
-        self.scene.start_marmoset([&self.own(image, &[])[..], &texts(more)].concat())
-    }
-
-    fn own(&self, image: &str, before: &[&str]) -> Vec<String> {
-        let label = format!("label={}", self.label);
-        let socket = self.engine.socket();
-        let own = ["run", "--json", "--docker", image, "--docker-socket", socket];
-        texts(&[&own[..], &["--docker-parameter", &label], before].concat())
-    }
-
-    /// Runs on a cluster, with the executor as it is deployed.
-    fn on(&self, cluster: &TestCluster, more: &[&str]) -> Running {
-        let master = cluster.master();
-        let executor = programs::executor().to_str().unwrap();
-        let cluster = ["--master", &master, "--executor-path", executor];
-        self.scene.start_marmoset([&self.own(IMAGE, &cluster)[..], &texts(more)].concat())
-    }
-
-    /// Waits for the vigil as well.
-    fn assert_deserted(&self) {
-        self.engine.wait_until_deserted(&self.label);
-        self.scene.assert_deserted();
-    }
-
-    /// Executors of this scene, without the processes that they start.
-    fn executor(&self) -> Pid {
-        let executors = || {
-            let mut found = processes::within_running(self.scene.path(), "marmoset-executor");
-            found.retain(|process| {
-                !process.command.contains("launcher") && !process.command.contains("container-")
-            });
-            found
-        };
-        wait::until("an executor", || executors().first().map(|found| Pid::from_raw(found.pid)))
-    }
-}
-
-fn texts(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
-
-/// The only message of tasks that did not finish.
-fn failure(done: &Done) -> (Value, String) {
-    let result = done.json();
-    let failures = result["failures"].as_array().unwrap();
-    assert_eq!(failures.len(), 1, "{result}\n{}", done.stderr);
-    (failures[0].clone(), failures[0]["message"].as_str().unwrap().to_owned())
-}
-
-fn assert_all_finished(done: &Done, count: u64) {
-    let tasks = json!({"finished": count, "failed": 0, "killed": 0, "lost": 0});
-    assert_eq!(done.json()["tasks"], tasks, "{}\n{}", done.stdout, done.stderr);
-}
-
-fn printed(folder: &Path, index: usize) -> String {
-    fs::read_to_string(folder.join(format!("{index}.out"))).unwrap_or_default()
-}
 
 #[test]
 fn fifty_containers_print_end_and_are_gone() {
     let Some(engine) = Engine::of_the_machine("fifty_containers_print_end_and_are_gone") else {
         return;
     };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     let output = dock.scene.path().join("out");
     let more = ["--count", "50", "--output", output.to_str().unwrap(), "--", "echo", "hi {#}"];
-    let done = dock.run(&more);
-    assert_all_finished(&done, 50);
+    let done = dock.run(IMAGE, &more);
+    done.assert_all_finished(50);
     for index in 0..50 {
         assert_eq!(printed(&output, index), format!("hi {index}\n"));
     }
@@ -120,7 +37,7 @@ fn fifty_containers_print_end_and_are_gone() {
 fn a_container_sees_its_task_and_what_was_asked_for() {
     let test = "a_container_sees_its_task_and_what_was_asked_for";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     let shared = dock.scene.path().join("shared");
     fs::create_dir(&shared).unwrap();
     fs::write(shared.join("file"), "from the host").unwrap();
@@ -154,8 +71,8 @@ fn a_container_sees_its_task_and_what_was_asked_for() {
         script,
     ];
     let cluster = TestCluster::single(&dock.scene, RESOURCES);
-    let done = dock.on(&cluster, &more).wait();
-    assert_all_finished(&done, 1);
+    let done = dock.on(&cluster, IMAGE, &more).wait();
+    done.assert_all_finished(1);
     let text = printed(&output, 0);
     let lines = text.lines().collect::<Vec<_>>();
     let words = lines[0].split(' ').collect::<Vec<_>>();
@@ -173,15 +90,15 @@ fn a_container_sees_its_task_and_what_was_asked_for() {
 fn an_image_has_a_program_and_a_user_of_its_own() {
     let test = "an_image_has_a_program_and_a_user_of_its_own";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     let output = dock.scene.path().join("out");
     let out = output.to_str().unwrap();
     // CMD of the image.
-    assert_all_finished(&dock.run(&["--output", out]), 1);
+    dock.run(IMAGE, &["--output", out]).assert_all_finished(1);
     assert_eq!(printed(&output, 0), "image\n");
     // ENTRYPOINT of the image with arguments, as a user that owns nothing of ours.
     let more = ["--output", out, "--", "id", "-u"];
-    assert_all_finished(&dock.start(IMAGE_OF_NOBODY, &more).wait(), 1);
+    dock.start(IMAGE_OF_NOBODY, &more).wait().assert_all_finished(1);
     assert_eq!(printed(&output, 0), "65534\n");
     dock.assert_deserted();
 }
@@ -190,10 +107,10 @@ fn an_image_has_a_program_and_a_user_of_its_own() {
 fn output_that_nobody_wants_needs_nothing_of_ours_in_the_container() {
     let test = "output_that_nobody_wants_needs_nothing_of_ours_in_the_container";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     let more = ["--stdout", "null", "--stderr", "null", "--count", "2", "--", "sh", "-c"];
-    let done = dock.run(&[&more[..], &["ls /.marmoset && exit 3 || exit 0"]].concat());
-    assert_all_finished(&done, 2);
+    let done = dock.run(IMAGE, &[&more[..], &["ls /.marmoset && exit 3 || exit 0"]].concat());
+    done.assert_all_finished(2);
     dock.assert_deserted();
 }
 
@@ -201,12 +118,12 @@ fn output_that_nobody_wants_needs_nothing_of_ours_in_the_container() {
 fn failures_are_told_in_the_words_of_mesos_docker_executor() {
     let test = "failures_are_told_in_the_words_of_mesos_docker_executor";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
 
-    let (_, text) = failure(&dock.run(&["--", "sh", "-c", "exit 7"]));
+    let text = dock.run(IMAGE, &["--", "sh", "-c", "exit 7"]).failure_message();
     assert_eq!(text, "Container exited with status 7");
 
-    let (_, text) = failure(&dock.run(&["--", "no-such-program"]));
+    let text = dock.run(IMAGE, &["--", "no-such-program"]).failure_message();
     assert_eq!(
         text,
         "Container exited with status 127; cannot execute `no-such-program`: No such file or \
@@ -215,7 +132,7 @@ fn failures_are_told_in_the_words_of_mesos_docker_executor() {
 
     let absent = "marmoset-e2e/no-such-image:1";
     let done = dock.start(absent, &["--pull", "never", "--", "true"]).wait();
-    let (_, text) = failure(&done);
+    let text = done.failure_message();
     assert_eq!(
         text,
         format!(
@@ -225,24 +142,26 @@ fn failures_are_told_in_the_words_of_mesos_docker_executor() {
     );
 
     let unreachable = "127.0.0.1:9/no/such:image";
-    let (_, text) = failure(&dock.start(unreachable, &["--", "true"]).wait());
+    let text = dock.start(unreachable, &["--", "true"]).wait().failure_message();
     assert!(text.starts_with("Failed to run docker container: "), "{text}");
     assert!(text.contains("127.0.0.1:9"), "{text}");
 
     // Its first process, and another one.
     let hog = "dd if=/dev/zero of=/dev/null bs=200M count=1";
     for (script, code) in [(format!("exec {hog}"), 137), (format!("{hog}; exit 9"), 9)] {
-        let done = dock.run(&["--mem", "32", "--shell", "--", &script]);
-        let (group, text) = failure(&done);
+        let done = dock.run(IMAGE, &["--mem", "32", "--shell", "--", &script]);
+        let group = done.failure();
+        let text = group["message"].as_str().unwrap();
         let told =
             format!("Container exited with status {code}; it used up its memory limit of 32 MB");
         assert_eq!(text, told, "{group}");
     }
 
     // By the master. What the executor says where a master lets it pass is tested beside it.
-    let (group, text) = failure(&dock.run(&["--docker-parameter", "name=x", "--", "true"]));
+    let group = dock.run(IMAGE, &["--docker-parameter", "name=x", "--", "true"]).failure();
+    let text = group["message"].as_str().unwrap();
     assert!(text.contains("Parameter in DockerInfo must not be 'name'"), "{text} {group}");
-    let (_, text) = failure(&dock.run(&["--docker-parameter", "rm=true", "--", "true"]));
+    let text = dock.run(IMAGE, &["--docker-parameter", "rm=true", "--", "true"]).failure_message();
     assert!(text.contains("the parameter `rm` of `docker.parameters` is not known"), "{text}");
     dock.assert_deserted();
 }
@@ -251,18 +170,18 @@ fn failures_are_told_in_the_words_of_mesos_docker_executor() {
 fn a_container_stopped_or_removed_by_hand_says_so() {
     let test = "a_container_stopped_or_removed_by_hand_says_so";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     let running = dock.start(IMAGE, &["--", "sleep", "300"]);
     let name = dock.engine.wait_for_running(&dock.label, 1).remove(0);
     assert!(name.starts_with("marmoset-"), "{name}");
     dock.engine.text(&["stop", "-t", "0", &name]);
-    let (_, text) = failure(&running.wait());
+    let text = running.wait().failure_message();
     assert!(text.starts_with("Container exited with status 137; somebody other"), "{text}");
 
     let running = dock.start(IMAGE, &["--", "sleep", "300"]);
     let name = dock.engine.wait_for_running(&dock.label, 1).remove(0);
     dock.engine.text(&["rm", "-f", &name]);
-    let (_, text) = failure(&running.wait());
+    let text = running.wait().failure_message();
     assert!(text.starts_with("Container exited with status 137"), "{text}");
     dock.assert_deserted();
 }
@@ -271,10 +190,11 @@ fn a_container_stopped_or_removed_by_hand_says_so() {
 fn a_limit_and_an_interrupt_end_containers() {
     let test = "a_limit_and_an_interrupt_end_containers";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     // The first process of a container ignores a SIGTERM that it does not expect: SIGKILL follows.
-    let done = dock.run(&["--timeout", "1s", "--kill-grace", "1s", "--", "sleep", "300"]);
-    let (group, text) = failure(&done);
+    let done = dock.run(IMAGE, &["--timeout", "1s", "--kill-grace", "1s", "--", "sleep", "300"]);
+    let group = done.failure();
+    let text = group["message"].as_str().unwrap();
     assert_eq!(text, "Container exited with status 137: it reached its time limit", "{group}");
 
     let script = "trap 'exit 5' TERM; while true; do sleep 0.1; done";
@@ -292,7 +212,7 @@ fn an_executor_that_is_killed_leaves_no_container() {
     let test = "an_executor_that_is_killed_leaves_no_container";
     let Some(engine) = Engine::of_the_machine(test) else { return };
     for with_vigil in [true, false] {
-        let dock = Dock::new(engine_again(&engine, test));
+        let dock = Dock::new(engine_again(&engine, test), "--docker");
         let cluster = TestCluster::single(&dock.scene, RESOURCES);
         let marks = dock.scene.path().join("marks");
         fs::create_dir(&marks).unwrap();
@@ -301,7 +221,7 @@ fn an_executor_that_is_killed_leaves_no_container() {
         let script = "touch /marks/$MARMOSET_TASK_ID; case $MARMOSET_TASK_ID in *.r*) exit 0;; esac; \
                       exec sleep 300";
         let more = ["--count", "20", "--cpus", "0.1", "--volume", &volume, "--shell", "--", script];
-        let running = dock.on(&cluster, &more);
+        let running = dock.on(&cluster, IMAGE, &more);
         let before = dock.engine.wait_for_running(&dock.label, 20);
         let executor = dock.executor();
         if !with_vigil {
@@ -317,7 +237,7 @@ fn an_executor_that_is_killed_leaves_no_container() {
         kill(executor, Signal::SIGKILL).unwrap();
         let done = running.wait();
         // Each has one end, and those that were lost are told apart from those that failed.
-        assert_all_finished(&done, 20);
+        done.assert_all_finished(20);
         assert_eq!(done.json()["lost_retries"], Value::Null);
         let ran = fs::read_dir(&marks).unwrap().count();
         assert_eq!(ran, 40, "each ran once, was lost, and ran once more");
@@ -349,7 +269,7 @@ fn engine_again(_engine: &Engine, test: &str) -> Engine {
 fn sweep_removes_what_the_dead_left_and_nothing_else() {
     let test = "sweep_removes_what_the_dead_left_and_nothing_else";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     let netns = fs::read_link("/proc/self/ns/net").unwrap();
     let netns = format!("marmoset.netns={}", netns.display());
     let create = |labels: &[&str]| {
@@ -382,12 +302,12 @@ fn sweep_removes_what_the_dead_left_and_nothing_else() {
 #[test]
 fn the_living_are_not_swept() {
     let Some(engine) = Engine::of_the_machine("the_living_are_not_swept") else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     let running = dock.start(IMAGE, &["--", "sleep", "2"]);
     dock.engine.wait_for_running(&dock.label, 1);
     let output = std::process::Command::new(programs::executor()).arg("sweep").output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_all_finished(&running.wait(), 1);
+    running.wait().assert_all_finished(1);
     dock.assert_deserted();
 }
 
@@ -395,10 +315,11 @@ fn the_living_are_not_swept() {
 fn a_bridge_publishes_the_ports_of_the_task() {
     let test = "a_bridge_publishes_the_ports_of_the_task";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     let cluster = TestCluster::single(&dock.scene, RESOURCES);
     let more = ["--ports", "1", "--network", "bridge", "--publish", "80", "--shell", "--"];
-    let running = dock.on(&cluster, &[&more[..], &["exec nc -l -p 80 -e echo hello"]].concat());
+    let running =
+        dock.on(&cluster, IMAGE, &[&more[..], &["exec nc -l -p 80 -e echo hello"]].concat());
     let name = dock.engine.wait_for_running(&dock.label, 1).remove(0);
     let port = dock.engine.text(&["port", &name, "80/tcp"]);
     let port = port.lines().next().unwrap().rsplit(':').next().unwrap().to_owned();
@@ -409,7 +330,7 @@ fn a_bridge_publishes_the_ports_of_the_task() {
         (!text.is_empty()).then_some(text)
     });
     assert_eq!(heard, "hello\n");
-    assert_all_finished(&running.wait(), 1);
+    running.wait().assert_all_finished(1);
     drop(cluster);
     dock.assert_deserted();
 }
@@ -421,14 +342,14 @@ fn an_engine_that_is_restarted_costs_what_ran_and_nothing_else() {
     let test = "an_engine_that_is_restarted_costs_what_ran_and_nothing_else";
     for how in [Signal::SIGTERM, Signal::SIGKILL] {
         let Some(engine) = Engine::of_its_own(test) else { return };
-        let mut dock = Dock::new(engine);
+        let mut dock = Dock::new(engine, "--docker");
         let cluster = TestCluster::single(&dock.scene, RESOURCES);
         let marks = dock.scene.path().join("marks");
         fs::create_dir(&marks).unwrap();
         let volume = format!("{}:/marks", marks.display());
         let script = "mkdir /marks/$MARMOSET_TASK_ID || exit 99; sleep 3";
         let more = ["--count", "12", "--cpus", "2", "--volume", &volume, "--shell", "--", script];
-        let running = dock.on(&cluster, &more);
+        let running = dock.on(&cluster, IMAGE, &more);
         dock.engine.wait_for_running(&dock.label, 2);
         dock.engine.stop(how);
         dock.engine.start_again();
@@ -456,7 +377,7 @@ fn an_engine_that_is_restarted_costs_what_ran_and_nothing_else() {
 #[test]
 fn an_engine_that_hangs_is_waited_for() {
     let Some(engine) = Engine::of_its_own("an_engine_that_hangs_is_waited_for") else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--docker");
     let cluster = TestCluster::single(&dock.scene, RESOURCES);
     let marks = dock.scene.path().join("marks");
     fs::create_dir(&marks).unwrap();
@@ -474,7 +395,7 @@ fn an_engine_that_hangs_is_waited_for() {
         "--",
         script,
     ];
-    let running = dock.on(&cluster, &more);
+    let running = dock.on(&cluster, IMAGE, &more);
     dock.engine.wait_for_running(&dock.label, 1);
     dock.engine.signal(Signal::SIGSTOP);
     // Longer than any call may take.

@@ -34,6 +34,8 @@ pub(super) enum Unit {
 pub(super) enum Reach {
     /// At least this part of the floor.
     OfFloor(f64),
+    /// At most so many times the floor.
+    TimesFloor(f64),
     AtMost(f64),
 }
 
@@ -58,6 +60,7 @@ impl Row {
     fn is_met(&self) -> Option<bool> {
         Some(match self.reach? {
             Reach::OfFloor(part) => self.ratio()? >= part,
+            Reach::TimesFloor(most) => self.ratio()? <= most,
             Reach::AtMost(most) => self.figure <= most,
         })
     }
@@ -94,6 +97,7 @@ impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OfFloor(part) => write!(f, "≥ {part} ×"),
+            Self::TimesFloor(most) => write!(f, "≤ {most} ×"),
             Self::AtMost(most) => write!(f, "≤ {most}"),
         }
     }

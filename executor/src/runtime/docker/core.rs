@@ -48,7 +48,7 @@ use self::{engine_state::EngineState, images::Images, removals::Removals};
 use super::engine::{EngineError, Event, Inspection, Listed};
 
 /// How many containers are started at a time, unless a flag says so: see docs/decisions.
-pub(super) const PLACES: usize = 3;
+pub(super) const PLACES: usize = 6;
 
 /// How many containers are removed at a time.
 const REMOVALS: usize = 2;

@@ -3,221 +3,40 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails it")]
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+mod house;
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use e2e::{
-    Done, Framework, Running, Scene, TestCluster, cluster,
+    Dock, Scene, TestCluster, cluster,
     docker::{Engine, IMAGE, IMAGE_OF_NOBODY, IMAGE_WITHOUT_SHELL},
-    images, processes, programs, wait,
+    images, printed, processes, programs, wait,
 };
 use marmoset_proto::{
     codec::{self, Encoding},
-    marmoset::v1::TaskSpec,
-    mesos::v1::{
-        CommandInfo, ContainerInfo, ExecutorInfo, HealthCheck, Label, Labels, Parameter, Resource,
-        TaskInfo, container_info, framework_info::capability,
-    },
+    mesos::v1::{CommandInfo, HealthCheck, Label, Labels, Resource, container_info},
 };
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::{AccessFlags, Pid, access},
+    unistd::{AccessFlags, access},
 };
 use serde_json::{Value, json};
 
+use crate::house::{House, find};
+
 const RESOURCES: &str = "cpus:8;mem:8192;ports:[31000-31999]";
-
-/// A label that no other test has.
-fn label() -> String {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("e2e=warm-{}-{number}", std::process::id())
-}
-
-/// A scene whose containers can be told from all others.
-struct Dock {
-    engine: Engine,
-    scene: Scene,
-    label: String,
-}
-
-impl Dock {
-    fn new(engine: Engine) -> Self {
-        Self { engine, scene: Scene::new(), label: label() }
-    }
-
-    /// Runs on the embedded cluster.
-    fn run(&self, image: &str, more: &[&str]) -> Done {
-        self.scene.marmoset([&self.own(image)[..], &texts(more)].concat())
-    }
-
-    /// Runs on a cluster, with the executor as it is deployed.
-    fn on(&self, cluster: &TestCluster, more: &[&str]) -> Running {
-        let master = cluster.master();
-        let executor = programs::executor().to_str().unwrap();
-        let cluster = ["--master", &master, "--executor-path", executor];
-        self.scene.start_marmoset([&self.own(IMAGE)[..], &texts(&cluster), &texts(more)].concat())
-    }
-
-    fn own(&self, image: &str) -> Vec<String> {
-        let label = format!("label={}", self.label);
-        let socket = self.engine.socket();
-        let own = ["run", "--json", "--warm", image, "--docker-socket", socket];
-        texts(&[&own[..], &["--docker-parameter", &label]].concat())
-    }
-
-    /// The one container that runs.
-    fn container(&self) -> String {
-        let mut names = self.engine.wait_for_running(&self.label, 1);
-        assert_eq!(names.len(), 1, "{names:?}");
-        names.remove(0)
-    }
-
-    /// Waits for the vigil as well.
-    fn assert_deserted(&self) {
-        self.engine.wait_until_deserted(&self.label);
-        self.scene.assert_deserted();
-    }
-}
-
-fn texts(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
-
-fn assert_all_finished(done: &Done, count: u64) {
-    let tasks = json!({"finished": count, "failed": 0, "killed": 0, "lost": 0});
-    assert_eq!(done.json()["tasks"], tasks, "{}\n{}", done.stdout, done.stderr);
-}
-
-/// The only message of tasks that did not finish.
-fn failure(done: &Done) -> String {
-    let result = done.json();
-    let failures = result["failures"].as_array().unwrap();
-    assert_eq!(failures.len(), 1, "{result}\n{}", done.stderr);
-    failures[0]["message"].as_str().unwrap().to_owned()
-}
-
-fn printed(folder: &Path, index: usize) -> String {
-    fs::read_to_string(folder.join(format!("{index}.out"))).unwrap_or_default()
-}
-
-/// A framework whose tasks run in warm containers.
-struct House {
-    engine: Engine,
-    framework: Framework,
-    label: String,
-    scene: Scene,
-    /// More flags of the executor.
-    flags: &'static str,
-}
-
-impl House {
-    fn new(engine: Engine, flags: &'static str) -> Self {
-        let scene = Scene::new();
-        let framework = Framework::new(&scene, &[capability::Type::TaskKillingState]);
-        Self { engine, framework, label: label(), scene, flags }
-    }
-
-    fn executor(&self) -> ExecutorInfo {
-        let mut executor = self.framework.executor();
-        let command = executor.command.as_mut().unwrap();
-        let value = command.value.take().unwrap();
-        let socket = self.engine.socket();
-        command.value = Some(format!("{value} --docker-socket {socket} {}", self.flags));
-        executor
-    }
-
-    /// A task with a script for the shell of the image.
-    fn task(&self, id: &str, script: &str) -> TaskInfo {
-        self.task_of(
-            id,
-            Some("warm"),
-            CommandInfo { value: Some(script.to_owned()), ..CommandInfo::default() },
-        )
-    }
-
-    fn task_of(&self, id: &str, runtime: Option<&str>, command: CommandInfo) -> TaskInfo {
-        let runtime = runtime.map(str::to_owned);
-        let spec = TaskSpec { runtime, command: Some(command), ..TaskSpec::default() };
-        TaskInfo {
-            name: id.into(),
-            task_id: id.into(),
-            executor: Some(self.executor()),
-            data: Some(codec::encode(&spec, Encoding::Protobuf)),
-            resources: vec![Resource::scalar("cpus", 0.1), Resource::scalar("mem", 32.0)],
-            container: Some(ContainerInfo {
-                r#type: container_info::Type::Docker.into(),
-                docker: Some(container_info::DockerInfo {
-                    image: IMAGE.into(),
-                    parameters: vec![Parameter { key: "label".into(), value: self.label.clone() }],
-                    ..container_info::DockerInfo::default()
-                }),
-                ..ContainerInfo::default()
-            }),
-            ..TaskInfo::default()
-        }
-    }
-
-    fn until_running(&mut self, tasks: &[&str]) {
-        self.framework.until(|told| {
-            let runs = |task: &&str| {
-                let last = told.get(*task).and_then(|told| told.last());
-                last.is_some_and(|status| status.state().as_str_name() == "TASK_RUNNING")
-            };
-            tasks.iter().all(runs)
-        });
-    }
-
-    /// The last state and message of a task that has ended.
-    fn end(&mut self, task: &str) -> (String, String) {
-        self.framework.until_ended(&[task]);
-        let (state, _, _, message) = self.framework.story(task).pop().unwrap();
-        (state.to_owned(), message)
-    }
-
-    /// A file in the folder of a task.
-    fn file(&self, task: &str, name: &str) -> String {
-        let wanted = Path::new("tasks").join(task).join(name);
-        let found = wait::until("the folder of a task", || find(self.scene.path(), &wanted));
-        fs::read_to_string(found).unwrap()
-    }
-
-    fn assert_deserted(self) {
-        let Self { engine, framework, label, scene, .. } = self;
-        drop(framework);
-        engine.wait_until_deserted(&label);
-        scene.assert_deserted();
-    }
-}
-
-/// Finds a file by the end of its path, not following links.
-fn find(folder: &Path, end: &Path) -> Option<std::path::PathBuf> {
-    let entries = fs::read_dir(folder).ok()?.flatten();
-    entries.map(|entry| entry.path()).find_map(|path| {
-        if path.ends_with(end) {
-            return Some(path);
-        }
-        let real = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
-        if real { find(&path, end) } else { None }
-    })
-}
 
 #[test]
 fn many_tasks_share_a_container_and_each_has_its_folder() {
     let test = "many_tasks_share_a_container_and_each_has_its_folder";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--warm");
     let output = dock.scene.path().join("out");
     let script = "echo $MARMOSET_INDEX $FROM_IMAGE $COLOUR; echo mine > mine; pwd; \
                   echo $MESOS_SANDBOX; ls; echo $MESOS_CONTAINER_NAME; echo bad >&2";
     let more = ["--count", "600", "--env", "COLOUR=blue", "--output", output.to_str().unwrap()];
     let done = dock.run(IMAGE, &[&more[..], &["--shell", "--", script]].concat());
-    assert_all_finished(&done, 600);
+    done.assert_all_finished(600);
     let mut names = BTreeSet::new();
     for index in 0..600 {
         let text = printed(&output, index);
@@ -237,24 +56,24 @@ fn many_tasks_share_a_container_and_each_has_its_folder() {
 fn exit_codes_limits_and_outputs_are_those_of_subprocesses() {
     let test = "exit_codes_limits_and_outputs_are_those_of_subprocesses";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--warm");
     let shell =
         |more: &[&str], script: &str| dock.run(IMAGE, &[more, &["--shell", "--", script]].concat());
-    assert_eq!(failure(&shell(&[], "exit 7")), "Command exited with status 7");
-    let text = failure(&shell(&[], "kill -9 $$"));
+    assert_eq!(shell(&[], "exit 7").failure_message(), "Command exited with status 7");
+    let text = shell(&[], "kill -9 $$").failure_message();
     assert_eq!(text, "Command terminated with signal Killed");
-    let text = failure(&shell(&["--timeout", "1s", "--kill-grace", "1s"], "sleep 300"));
+    let text = shell(&["--timeout", "1s", "--kill-grace", "1s"], "sleep 300").failure_message();
     assert!(text.ends_with("it reached its time limit"), "{text}");
     let output = dock.scene.path().join("out");
     let out = output.to_str().unwrap();
     let more = ["--output", out, "--output-limit", "1KB", "--count", "2"];
     let done = shell(&more, "head -c 100000 /dev/zero");
-    assert_all_finished(&done, 2);
+    done.assert_all_finished(2);
     let size = printed(&output, 0).len();
     assert!((1000..2000).contains(&size), "{size}");
     // What is small goes to a pack, which the scheduler reads.
     let more = ["--output", out, "--pack-output", "--count", "200"];
-    assert_all_finished(&shell(&more, "echo packed $MARMOSET_INDEX"), 200);
+    shell(&more, "echo packed $MARMOSET_INDEX").assert_all_finished(200);
     assert_eq!(printed(&output, 137), "packed 137\n");
     dock.assert_deserted();
 }
@@ -262,13 +81,13 @@ fn exit_codes_limits_and_outputs_are_those_of_subprocesses() {
 #[test]
 fn a_file_is_there_before_its_task() {
     let Some(engine) = Engine::of_the_machine("a_file_is_there_before_its_task") else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--warm");
     let file = dock.scene.path().join("data");
     fs::write(&file, "from afar\n").unwrap();
     let output = dock.scene.path().join("out");
     let uri = file.to_str().unwrap();
     let more = ["--uri", uri, "--count", "20", "--output", output.to_str().unwrap()];
-    assert_all_finished(&dock.run(IMAGE, &[&more[..], &["--", "cat", "data"]].concat()), 20);
+    dock.run(IMAGE, &[&more[..], &["--", "cat", "data"]].concat()).assert_all_finished(20);
     assert_eq!(printed(&output, 11), "from afar\n");
     dock.assert_deserted();
 }
@@ -277,23 +96,23 @@ fn a_file_is_there_before_its_task() {
 fn an_image_needs_no_shell_and_may_have_a_user_of_its_own() {
     let test = "an_image_needs_no_shell_and_may_have_a_user_of_its_own";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--warm");
     let output = dock.scene.path().join("out");
     let out = output.to_str().unwrap();
     let more = ["--output", out, "--count", "10", "--", "/busybox", "echo", "bare {#}"];
-    assert_all_finished(&dock.run(IMAGE_WITHOUT_SHELL, &more), 10);
+    dock.run(IMAGE_WITHOUT_SHELL, &more).assert_all_finished(10);
     assert_eq!(printed(&output, 3), "bare 3\n");
-    let text = failure(&dock.run(IMAGE_WITHOUT_SHELL, &["--shell", "--", "echo"]));
+    let text = dock.run(IMAGE_WITHOUT_SHELL, &["--shell", "--", "echo"]).failure_message();
     assert!(text.contains("cannot execute `/bin/sh` in the image"), "{text}");
     assert!(text.contains("the image has no shell"), "{text}");
-    let text = failure(&dock.run(IMAGE, &["--", "no-such-program"]));
+    let text = dock.run(IMAGE, &["--", "no-such-program"]).failure_message();
     assert!(text.contains("cannot execute `no-such-program` in the image"), "{text}");
     // CMD of the image; then its ENTRYPOINT and its user, who owns nothing of ours.
-    assert_all_finished(&dock.run(IMAGE, &["--output", out]), 1);
+    dock.run(IMAGE, &["--output", out]).assert_all_finished(1);
     assert_eq!(printed(&output, 0), "image\n");
     let more = ["--output", out, "--pack-output", "--count", "3", "--", "sh", "-c"];
     let script = "id -u; touch mine && stat -c %u mine .";
-    assert_all_finished(&dock.run(IMAGE_OF_NOBODY, &[&more[..], &[script]].concat()), 3);
+    dock.run(IMAGE_OF_NOBODY, &[&more[..], &[script]].concat()).assert_all_finished(3);
     assert_eq!(printed(&output, 2), "65534\n65534\n65534\n");
     dock.assert_deserted();
 }
@@ -463,7 +282,7 @@ fn where_cgroups_can_be_written_each_task_has_its_own() {
         eprintln!("SKIPPED {test}: no cgroups of version 1 that a container could write");
         return;
     }
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--warm");
     let more = ["--volume", "/sys/fs/cgroup:/sys/fs/cgroup", "--mem", "40", "--count", "2"];
     let hog = "[ $MARMOSET_INDEX = 1 ] && exec sleep 2; \
                yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 200000000 | sort | tail -1; exit 9";
@@ -471,7 +290,7 @@ fn where_cgroups_can_be_written_each_task_has_its_own() {
     let tasks = &done.json()["tasks"];
     // The neighbour of the hog has what it was given.
     assert_eq!((&tasks["finished"], &tasks["failed"]), (&json!(1), &json!(1)), "{}", done.stdout);
-    let text = failure(&done);
+    let text = done.failure_message();
     assert!(text.starts_with("Memory limit exceeded: Requested: 40MB"), "{text}");
     dock.assert_deserted();
 }
@@ -511,21 +330,23 @@ fn checks_ask_inside_of_the_container() {
 #[test]
 fn what_cannot_be_raised_is_told() {
     let Some(engine) = Engine::of_the_machine("what_cannot_be_raised_is_told") else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--warm");
     let absent = "marmoset-e2e/no-such-image:1";
-    let text = failure(&dock.run(absent, &["--pull", "never", "--count", "3", "--", "true"]));
+    let text =
+        dock.run(absent, &["--pull", "never", "--count", "3", "--", "true"]).failure_message();
     let expected = format!(
         "Failed to run warm container: image `{absent}` is not there and `pull` is NEVER: pull it \
          on the agent, or choose another policy"
     );
     assert_eq!(text, expected);
     let unreachable = "127.0.0.1:9/no/such:image";
-    let text = failure(&dock.run(unreachable, &["--", "true"]));
+    let text = dock.run(unreachable, &["--", "true"]).failure_message();
     assert!(text.starts_with("Failed to run warm container: "), "{text}");
     assert!(text.contains("127.0.0.1:9"), "{text}");
-    let text = failure(&dock.run(IMAGE, &["--network", "marmoset-e2e-none", "--", "true"]));
+    let text = dock.run(IMAGE, &["--network", "marmoset-e2e-none", "--", "true"]).failure_message();
     assert!(text.contains("marmoset-e2e-none"), "{text}");
-    let text = failure(&dock.run(IMAGE, &["--docker-parameter", "workdir=/x", "--", "true"]));
+    let text =
+        dock.run(IMAGE, &["--docker-parameter", "workdir=/x", "--", "true"]).failure_message();
     assert!(text.contains("the parameter `workdir` of `docker.parameters` is about"), "{text}");
     let refused = dock.scene.marmoset(["run", "--warm", IMAGE, "--docker", IMAGE, "--", "true"]);
     assert_eq!(refused.code(), 64, "{}", refused.stderr);
@@ -548,7 +369,7 @@ fn an_engine_that_is_away_is_waited_for_and_told() {
     let more = ["--count", "5", "--", "true"];
     let done = scene.marmoset([&own[..], &executor, &more].concat());
     assert_eq!(done.json()["tasks"]["failed"], 5, "{}", done.stdout);
-    let text = failure(&done);
+    let text = done.failure_message();
     assert!(text.starts_with("Failed to run warm container: the Docker engine at"), "{text}");
     assert!(text.ends_with("; it was waited for 1 s"), "{text}");
     let waits = || !processes::within_running(scene.path(), "container-vigil").is_empty();
@@ -568,7 +389,7 @@ fn an_executor_in_its_own_image_has_warm_containers_beside_itself() {
     let test = "an_executor_in_its_own_image_has_warm_containers_beside_itself";
     let Some(image) = images::executor_with_shell(test) else { return };
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--warm");
     let agent = images::with_docker(cluster::agent(&dock.scene, "agent", "cpus:4;mem:4096"));
     let cluster = TestCluster::start(cluster::master(), vec![agent]);
     let master = cluster.master();
@@ -577,7 +398,7 @@ fn an_executor_in_its_own_image_has_warm_containers_beside_itself() {
     let more = ["--master", &master, "--executor-image", image, "--output", out, "--mem", "8"];
     let script = "echo $MARMOSET_INDEX > made; cat $MESOS_SANDBOX/made";
     let task = ["--count", "60", "--shell", "--", script];
-    assert_all_finished(&dock.run(IMAGE, &[&more[..], &task].concat()), 60);
+    dock.run(IMAGE, &[&more[..], &task].concat()).assert_all_finished(60);
     assert_eq!(printed(&output, 47), "47\n");
     // The folder that the engine mounted is the one on the host.
     let made = find(dock.scene.path(), Path::new("tasks/echo.47/made")).unwrap();
@@ -590,7 +411,7 @@ fn an_executor_in_its_own_image_has_warm_containers_beside_itself() {
 fn an_executor_that_is_killed_leaves_no_container() {
     let test = "an_executor_that_is_killed_leaves_no_warm_container";
     let Some(engine) = Engine::of_the_machine(test) else { return };
-    let dock = Dock::new(engine);
+    let dock = Dock::new(engine, "--warm");
     let cluster = TestCluster::single(&dock.scene, RESOURCES);
     let marks = dock.scene.path().join("marks");
     fs::create_dir(&marks).unwrap();
@@ -599,22 +420,18 @@ fn an_executor_that_is_killed_leaves_no_container() {
     let script = "touch /marks/$MARMOSET_TASK_ID; case $MARMOSET_TASK_ID in *.r*) exit 0;; esac; \
                   exec sleep 300";
     let more = ["--count", "20", "--cpus", "0.1", "--volume", &volume, "--shell", "--", script];
-    let running = dock.on(&cluster, &more);
+    let running = dock.on(&cluster, IMAGE, &more);
     let marked = || fs::read_dir(&marks).unwrap().count();
     wait::until("all tasks to run", || (marked() == 20).then_some(()));
-    let name = dock.container();
-    let executors = processes::within_running(dock.scene.path(), "marmoset-executor");
-    let is_executor = |process: &&processes::Process| {
-        !process.command.contains("launcher") && !process.command.contains("container-")
-    };
-    let executor = executors.iter().find(is_executor).unwrap();
-    kill(Pid::from_raw(executor.pid), Signal::SIGKILL).unwrap();
+    let names = dock.engine.wait_for_running(&dock.label, 1);
+    let [name] = &names[..] else { panic!("one container, not {names:?}") };
+    kill(dock.executor(), Signal::SIGKILL).unwrap();
     let done = running.wait();
-    assert_all_finished(&done, 20);
+    done.assert_all_finished(20);
     assert_eq!(done.json()["lost_retries"], Value::Null);
     assert_eq!(marked(), 40, "each ran once, was lost, and ran once more");
     dock.engine.wait_until_deserted(&dock.label);
-    assert!(!dock.engine.call(&["inspect", &name]).status.success());
+    assert!(!dock.engine.call(&["inspect", name]).status.success());
     drop(cluster);
     dock.assert_deserted();
 }
