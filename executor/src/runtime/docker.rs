@@ -314,6 +314,7 @@ impl Runtime for DockerRuntime {
             image: plan.image.clone(),
             pull: plan.pull,
             describe: !spawn.template.many,
+            limited: plan.memory.is_some(),
             group: spawn.template.many.then(|| Arc::as_ptr(&spawn.template).addr()),
         };
         self.runs.insert(run, Run { spawn: Arc::new(spawn), plan, name });

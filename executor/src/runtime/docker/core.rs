@@ -25,7 +25,8 @@
 //!   not is removed, and the run refused, for the call could still arrive.
 //! * **Describing**: started; what TASK_RUNNING tells is asked for.
 //! * **Running**: until an event says that it died, or a list does.
-//! * **Dying**: it may have been the limit of its memory; the engine is asked.
+//! * **Dying**: it may have been the limit of its memory, of which the engine tells by itself or
+//!   when it is asked.
 //! * **Missed**: it ended while nobody listened; the engine is asked how.
 //!
 //! The engine is *up* when a list was answered and the events after it are heard; no step begins
@@ -65,6 +66,8 @@ pub(super) struct Launch {
     pub(super) pull: Pull,
     /// Whether what is known of the start is told.
     pub(super) describe: bool,
+    /// Whether its memory has a limit.
+    pub(super) limited: bool,
     /// Items of one batch have the same: what they wait for is told once.
     pub(super) group: Option<usize>,
 }
@@ -165,6 +168,8 @@ pub(super) struct Core {
     placed: usize,
     removals: Removals,
     list_at: Option<Instant>,
+    /// When the engine is asked about those in Dying, in order. May name runs that are over.
+    suspects: VecDeque<(Instant, RunId)>,
     acts: VecDeque<Act>,
 }
 
@@ -237,6 +242,7 @@ impl Core {
             placed: 0,
             removals: Removals::new(REMOVALS),
             list_at: None,
+            suspects: VecDeque::new(),
             acts: VecDeque::new(),
         }
     }
@@ -275,7 +281,8 @@ impl Core {
             .down_since()
             .filter(|_| self.waits_for_engine())
             .map(|since| since + self.config.patience);
-        [patience, self.list_at].into_iter().flatten().min()
+        let suspect = self.suspects.front().map(|(at, _)| *at);
+        [patience, self.list_at, suspect].into_iter().flatten().min()
     }
 
     /// Everything that may be there and has to go when the executor ends.

@@ -75,6 +75,7 @@ impl Core {
             self.list_at = None;
             self.acts.push_back(Act::List);
         }
+        self.ask_about_suspects(now);
         let EngineState::Down { since, reason } = &self.engine else { return };
         if now.instant < *since + self.config.patience {
             return;

@@ -1,8 +1,8 @@
 //! The steps of one container.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use marmoset_executor_core::{Now, RunId, Signal};
+use marmoset_executor_core::{Now, RunId, Signal, WallTime};
 
 use super::{
     Act, Container, Core, Exit, KILLED_BEFORE_START, LIST_INTERVAL, Log, Phase, Told, failure,
@@ -13,8 +13,12 @@ use crate::runtime::docker::engine::{
 
 const SIGKILL_CODE: i64 = 128 + 9;
 
+/// How long after the end of a container its engine may take to tell that it was out of memory:
+/// it hears of both in different ways.
+pub(super) const OUT_OF_MEMORY_DELAY: Duration = Duration::from_millis(100);
+
 /// A container that was told to end and does not is looked at then.
-const AFTER_KILL: std::time::Duration = std::time::Duration::from_secs(5);
+const AFTER_KILL: Duration = Duration::from_secs(5);
 
 impl Core {
     /// Begins every step that can begin.
@@ -114,7 +118,7 @@ impl Core {
         self.set_phase(run, Phase::Running { since: now.instant });
         self.tell(run, Told::Started { at, inspection });
         match died {
-            Some((code, at)) => self.died(run, code, at),
+            Some((code, at)) => self.died(now, run, code, at),
             None => self.list_by(now.instant + LIST_INTERVAL),
         }
     }
@@ -129,7 +133,12 @@ impl Core {
                     self.runs_now(now, run);
                 }
             }
-            Happening::OutOfMemory => container.out_of_memory = true,
+            Happening::OutOfMemory => {
+                container.out_of_memory = true;
+                if container.phase == Phase::Dying {
+                    self.ended(run, None);
+                }
+            }
             Happening::Signalled { signal } => {
                 // Ours is told as well. What comes after it from elsewhere is of no interest.
                 if container.signal_sent.is_none() {
@@ -137,7 +146,7 @@ impl Core {
                 }
             }
             Happening::Died { exit_code } => match container.phase {
-                Phase::Running { .. } => self.died(run, exit_code, event.at),
+                Phase::Running { .. } => self.died(now, run, exit_code, event.at),
                 Phase::Starting | Phase::Doubtful | Phase::Describing => {
                     container.died.get_or_insert((exit_code, event.at));
                 }
@@ -153,15 +162,32 @@ impl Core {
         }
     }
 
-    fn died(&mut self, run: RunId, code: i64, at: marmoset_executor_core::WallTime) {
+    fn died(&mut self, now: Now, run: RunId, code: i64, at: WallTime) {
         let Some(container) = self.containers.get_mut(&run) else { return };
         container.died = Some((code, at));
         let ours = container.signal_sent == Some(Signal::Kill);
-        if code == SIGKILL_CODE && !ours && !container.out_of_memory {
-            self.set_phase(run, Phase::Dying);
-            self.acts.push_back(Act::Inspect(run));
-        } else {
+        let limited = container.launch.limited;
+        if code == 0 || ours || container.out_of_memory || !limited && code != SIGKILL_CODE {
             self.ended(run, None);
+            return;
+        }
+        self.set_phase(run, Phase::Dying);
+        if limited {
+            self.suspects.push_back((now.instant + OUT_OF_MEMORY_DELAY, run));
+        } else {
+            self.acts.push_back(Act::Inspect(run));
+        }
+    }
+
+    /// Asks about those that may have been out of memory, of which nothing was told.
+    pub(super) fn ask_about_suspects(&mut self, now: Now) {
+        while let Some((at, run)) = self.suspects.front().copied()
+            && at <= now.instant
+        {
+            self.suspects.pop_front();
+            if self.containers.get(&run).is_some_and(|known| known.phase == Phase::Dying) {
+                self.acts.push_back(Act::Inspect(run));
+            }
         }
     }
 

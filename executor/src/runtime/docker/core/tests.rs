@@ -1,6 +1,6 @@
 //! Inputs in, acts out, and nothing else.
 
-use super::*;
+use super::{steps::OUT_OF_MEMORY_DELAY, *};
 use crate::runtime::docker::engine::{Condition, Happening};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +32,18 @@ fn listed(run: u64, state: Condition) -> Listed {
 
 fn name(run: u64) -> String {
     format!("c{run}")
+}
+
+fn launch(run: u64) -> Launch {
+    Launch {
+        run: RunId(run),
+        name: name(run),
+        image: image(),
+        pull: Pull::IfNotPresent,
+        describe: false,
+        limited: false,
+        group: Some(0),
+    }
 }
 
 fn inspection(state: Condition, exit_code: i64) -> Inspection {
@@ -78,16 +90,11 @@ impl Table {
     }
 
     fn launch_with(&mut self, run: u64, pull: Pull, describe: bool) -> &mut Self {
-        let run = RunId(run);
-        let name = name(run.0);
-        self.input(Input::Launch(Launch {
-            run,
-            name,
-            image: image(),
-            pull,
-            describe,
-            group: Some(0),
-        }))
+        self.input(Input::Launch(Launch { pull, describe, ..launch(run) }))
+    }
+
+    fn launch_limited(&mut self, run: u64) -> &mut Self {
+        self.input(Input::Launch(Launch { limited: true, ..launch(run) }))
     }
 
     fn image_is_there(&mut self) -> &mut Self {
@@ -305,6 +312,30 @@ fn killed_without_a_reason_is_asked_about_its_memory() {
         .event(1, Happening::OutOfMemory)
         .died(1, 9)
         .expect([tell(1, Told::Exited(exit)), Act::Remove(name(1))]);
+}
+
+#[test]
+fn an_engine_may_tell_of_the_memory_after_the_end() {
+    let dying = || {
+        let mut table = Table::new(1);
+        table.launch_limited(1).image_is_there();
+        table.input(Input::Created(RunId(1), Ok(()))).input(Input::Started(RunId(1), Ok(())));
+        table.acts();
+        table.died(1, 9).expect([]);
+        assert_eq!(table.core.poll_wake(), Some(table.now.instant + OUT_OF_MEMORY_DELAY));
+        table
+    };
+    let exit = |out_of_memory| {
+        let exit = Exit { code: 9, at: WallTime(7), out_of_memory, remark: None };
+        [tell(1, Told::Exited(exit)), Act::Remove(name(1))]
+    };
+    let mut table = dying();
+    table.event(1, Happening::OutOfMemory).expect(exit(true));
+    table.pass(1).input(Input::Wake).expect([]);
+    // It does not: then it is asked.
+    let mut table = dying();
+    table.pass(1).input(Input::Wake).expect([Act::Inspect(RunId(1))]);
+    table.inspected(1, Ok(Some(inspection(Condition::Ended, 9)))).expect(exit(false));
 }
 
 #[test]
