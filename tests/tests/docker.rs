@@ -167,6 +167,19 @@ fn failures_are_told_in_the_words_of_mesos_docker_executor() {
 }
 
 #[test]
+fn memory_that_nobody_named_is_no_limit() {
+    let test = "memory_that_nobody_named_is_no_limit";
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let dock = Dock::new(engine, "--docker");
+    let hog = ["--count", "2", "--", "dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"];
+    dock.run(IMAGE, &hog).assert_all_finished(2);
+    // The same job is ended by an amount that was named.
+    let done = dock.run(IMAGE, &[&["--mem", "32"], &hog[..]].concat());
+    assert_eq!(done.json()["tasks"]["failed"], 2, "{}", done.stdout);
+    dock.assert_deserted();
+}
+
+#[test]
 fn a_container_stopped_or_removed_by_hand_says_so() {
     let test = "a_container_stopped_or_removed_by_hand_says_so";
     let Some(engine) = Engine::of_the_machine(test) else { return };

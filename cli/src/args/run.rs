@@ -71,7 +71,8 @@ pub(crate) struct RunArgs {
     pub(crate) cpus: u64,
 
     /// Memory that each task holds while it runs, in megabytes, and at most gets where the executor
-    /// can limit it; left out, tasks are placed as if they held 16, and not limited
+    /// can limit it; left out, tasks are placed as if they held 16 (in containers: none), and not
+    /// limited
     #[arg(long, value_name = "MB", value_parser = values::thousandths, allow_hyphen_values = true)]
     pub(crate) mem: Option<u64>,
 

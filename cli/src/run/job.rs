@@ -13,7 +13,7 @@ use marmoset_scheduler::{BatchSize, Items, Job, JobSpec};
 
 use crate::args::{Batch, RunArgs};
 
-/// What tasks are placed with that say nothing.
+/// What subprocesses are placed with that say nothing.
 const MEM_DEFAULT: Millis = Millis(16_000);
 
 /// How often a task is tried again that was lost with its executor or agent.
@@ -29,7 +29,7 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
     let spec = JobSpec {
         need: Need {
             cpus: Millis(args.cpus),
-            mem: args.mem.map_or(MEM_DEFAULT, Millis),
+            mem: mem(args),
             ports: args.ports.into(),
             ..Need::default()
         },
@@ -56,6 +56,17 @@ pub(super) fn build(args: &RunArgs, lines: Option<Vec<String>>) -> Job {
         ..JobSpec::new(name, command(args), items)
     };
     Job { spec, output: args.output.clone() }
+}
+
+/// What each task holds of the memory.
+///
+/// An amount that nobody named is a guess for placement: it must end no task. The executor is told
+/// so for its subprocesses, and to Docker whatever a task holds is a limit. An infinite one in
+/// `TaskInfo.limits` is no way out: masters refuse it for agents of Mesos 1.9, and agents where
+/// their memory isolator is not that of cgroups. So containers hold none.
+fn mem(args: &RunArgs) -> Millis {
+    let unsaid = if args.container.image().is_some() { Millis::ZERO } else { MEM_DEFAULT };
+    args.mem.map_or(unsaid, Millis)
 }
 
 fn command(args: &RunArgs) -> CommandInfo {
@@ -137,6 +148,16 @@ mod tests {
         assert_eq!(job.command.arguments, ["printf", "%s", "a b", "-x"]);
         let need = Need { cpus: Millis(100), mem: Millis(16_000), ..Need::default() };
         assert_eq!((job.need, job.batch), (need, BatchSize::Auto));
+    }
+
+    #[test]
+    fn containers_hold_no_memory_that_nobody_named() {
+        for image in ["--docker", "--warm"] {
+            let need =
+                |more: &[&str]| build(&args(&[&[image, "i"], more].concat()), None).spec.need;
+            assert_eq!(need(&[]).mem, Millis::ZERO);
+            assert_eq!(need(&["--mem", "64"]).mem, Millis(64_000));
+        }
     }
 
     #[test]
