@@ -66,7 +66,7 @@ pub use marmoset_executor_core::{RunId, StrandId};
 
 pub(crate) use self::{
     door::{Door, Visitor},
-    sys::{close_inherited, kill_process},
+    sys::{add_nice, close_inherited, kill_process},
 };
 
 pub use self::{

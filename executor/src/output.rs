@@ -12,7 +12,7 @@
 //! | `cut` | how a file loses its middle |
 //! | `packs` | files that take in the small outputs of many tasks |
 //! | `folders`, `remove` | the removal of folders that are no longer kept |
-//! | `folder` | opening files where tasks do what they like |
+//! | `folder` | opening and making files where tasks do what they like |
 
 mod cut;
 mod files;
@@ -32,6 +32,7 @@ use marmoset_proto::{
 pub use cut::Cut;
 pub use files::Keeping;
 pub(crate) use files::{Files, Settled};
+pub(crate) use folder::{create_file, create_folder, open_parent, take_text};
 pub(crate) use folders::Folders;
 pub(crate) use packs::Packs;
 pub(crate) use watch::{Watch, Watched};

@@ -14,6 +14,7 @@ use clap::error::ErrorKind;
 use marmoset_executor_core::{Config, Core, Exit, Keep, QueueBounds};
 use marmoset_http::{Auth, Client, ClientConfig};
 use tokio::runtime;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -176,6 +177,7 @@ fn docker(
             idle: arguments.warm_idle,
             workers: arguments.launcher_workers,
         },
+        swept: CancellationToken::new(),
     })
 }
 

@@ -74,14 +74,6 @@ impl Spawn {
     }
 }
 
-impl Spawn {
-    /// Describes the same for a whole argv, which begins with the program.
-    pub(crate) fn of_argv(run: RunId, argv: Vec<CString>) -> Self {
-        let program = argv.first().cloned().unwrap_or_default();
-        Self { argv, ..Self::new(run, program) }
-    }
-}
-
 /// Where a stream of a process goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {

@@ -11,6 +11,7 @@ use std::{
 
 use nix::{
     cmsg_space,
+    errno::Errno,
     sys::socket::{ControlMessageOwned, MsgFlags, SockFlag, accept4, recvmsg},
 };
 
@@ -130,6 +131,18 @@ pub(super) fn reset_dispositions() {
     }
 }
 
+/// Adds to the nice value of this process, which has one thread.
+pub(crate) fn add_nice(more: i32) -> io::Result<()> {
+    Errno::clear();
+    // SAFETY: no pointers.
+    let nice = unsafe { libc::nice(more) };
+    // -1 is a nice value as well.
+    match Errno::last_raw() {
+        errno if nice == -1 && errno != 0 => Err(io::Error::from_raw_os_error(errno)),
+        _ => Ok(()),
+    }
+}
+
 /// Closes every descriptor but stdin, stdout and stderr.
 pub(crate) fn close_inherited() -> io::Result<()> {
     const FIRST: libc::c_uint = 3;
@@ -159,7 +172,7 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedF
     let message = loop {
         match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags) {
             Ok(message) => break message,
-            Err(nix::errno::Errno::EINTR) => {}
+            Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
     };

@@ -47,7 +47,7 @@ use marmoset_proto::mesos::v1::task_status::Reason;
 use tokio::{
     sync::{Notify, mpsc},
     task::AbortHandle,
-    time::{sleep_until, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -78,6 +78,13 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Containers that are removed at a time at the end.
 const CLOSE_AT_A_TIME: usize = 4;
+
+/// Between two tries to remove a container.
+const REMOVAL_PAUSE_MIN: Duration = Duration::from_millis(500);
+const REMOVAL_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How long the first container waits until those of dead executors are removed.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Answers and events that may wait for the dispatcher.
 const INPUTS: usize = 256;
@@ -110,6 +117,8 @@ pub(crate) struct DockerSetup {
     pub(crate) reexec: Vec<OsString>,
     /// How containers are shared.
     pub(crate) warm: WarmConfig,
+    /// Cancelled once the containers of dead executors are removed, or cannot be yet.
+    pub(crate) swept: CancellationToken,
 }
 
 /// Containers.
@@ -248,7 +257,7 @@ impl DockerRuntime {
             vigil,
             _life_line: life_line,
         };
-        runtime.listen();
+        runtime.listen(setup.swept.clone());
         tracing::info!(
             engine = %runtime.engine.socket().display(),
             run = %runtime.site.owner.run,
@@ -267,13 +276,18 @@ impl DockerRuntime {
         self.probes.contains_key(&probe)
     }
 
-    fn listen(&self) {
+    fn listen(&self, swept: CancellationToken) {
         let engine = self.engine.clone();
         let label = self.site.owner.own_label();
         let (list, sender) = (self.list.clone(), self.sender.clone());
         let closing = self.closing.clone();
         self.tasks.spawn(async move {
-            closing.run_until_cancelled(listen(engine, label, list, sender)).await;
+            let listening = async {
+                // They have ports, perhaps, that the first of ours wants.
+                let _ = timeout(SWEEP_PATIENCE, swept.cancelled()).await;
+                listen(engine, label, list, sender).await;
+            };
+            closing.run_until_cancelled(listening).await;
         });
     }
 
@@ -375,13 +389,14 @@ impl Runtime for DockerRuntime {
         inputs.close();
         closing.cancel();
         tasks.close();
+        let sure = !core.is_creating();
         let leftovers = core.into_leftovers();
         if leftovers.is_empty() {
             return vigil.dismiss();
         }
         // What does not go in this time is left to the vigil.
         let _ = timeout(CLOSE_LIMIT, remove_all(&engine, leftovers)).await;
-        vigil.end();
+        vigil.end(sure);
     }
 }
 
@@ -393,6 +408,16 @@ async fn remove_all(engine: &Engine, names: Vec<String>) {
             }
         })
         .await;
+}
+
+/// Removes a container, however often it takes. Who is not waited for leaves it to the vigil.
+async fn remove_for_good(engine: &Engine, name: &str) {
+    let mut pause = REMOVAL_PAUSE_MIN;
+    while let Err(error) = engine.remove(name).await {
+        tracing::warn!(container = name, %error, "a container could not be removed yet");
+        sleep(pause).await;
+        pause = (pause * 2).min(REMOVAL_PAUSE_MAX);
+    }
 }
 
 async fn until(at: Option<Instant>) {

@@ -17,6 +17,7 @@ use marmoset_proto::{
     marmoset::v1::output::Target,
     mesos::v1::{CommandInfo, ContainerInfo, container_info},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     CALL_LIMIT, DockerRuntime, DockerSetup, WarmConfig, WarmRuntime, core::PLACES, engine::Engine,
@@ -166,6 +167,9 @@ impl ContainerBench {
 
     fn setup(&self, files: bool, reexec: Vec<OsString>, sandbox: &Path) -> DockerSetup {
         let target = if files { Target::File } else { Target::Null };
+        let swept = CancellationToken::new();
+        // There is nobody before it.
+        swept.cancel();
         DockerSetup {
             socket: self.socket.clone(),
             call_limit: CALL_LIMIT,
@@ -183,6 +187,7 @@ impl ContainerBench {
             inherited: BTreeMap::new(),
             output: OutputDefaults { stdout: target, stderr: target, ..OutputDefaults::default() },
             reexec,
+            swept,
         }
     }
 

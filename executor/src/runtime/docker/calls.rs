@@ -1,17 +1,19 @@
 //! Does what the room's core wants: calls to the engine, each a task of its own.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
 use bollard::models::ContainerCreateBody;
 use marmoset_executor_core::{RunId, Signal};
 use marmoset_proto::marmoset::v1::Pull;
+use nix::sys::stat::Mode;
 
 use super::{
     DockerRuntime,
     core::{Act, Input, Log},
-    engine::{Credentials, Engine, EngineError, ImageDefaults, Progress},
-    plan::{Plan, Request},
+    engine::{Engine, EngineError, ImageDefaults, Progress},
+    plan::{Lookup, Plan, Request},
 };
+use crate::output::{create_file, create_folder, open_parent};
 
 impl DockerRuntime {
     /// Does all that the core wants.
@@ -95,8 +97,9 @@ impl DockerRuntime {
     fn have_image(&self, image: String, pull: Pull) {
         let engine = self.engine.clone();
         let (images, sender) = (self.images.clone(), self.sender.clone());
-        let wanting = self.runs.values().find(|run| run.plan.image == image);
-        let credentials = wanting.and_then(|run| run.plan.credentials.clone());
+        let wanting =
+            self.runs.values().find(|run| run.plan.image == image && run.plan.pull == pull);
+        let credentials = wanting.map_or(Ok(None), |run| run.plan.credentials.clone());
         self.call(async move {
             let tell = |text: String| {
                 // It is only for people: where the inputs are full it is left out.
@@ -119,7 +122,7 @@ pub(super) async fn found(
     engine: &Engine,
     image: &str,
     pull: Pull,
-    credentials: Option<Credentials>,
+    credentials: Lookup,
     tell: impl Fn(String),
 ) -> Result<ImageDefaults, EngineError> {
     let there = match pull {
@@ -135,6 +138,8 @@ pub(super) async fn found(
              another policy"
         )));
     }
+    // Only now is it of interest whether they can be had.
+    let credentials = credentials.map_err(|error| unusable(error.to_string()))?;
     tracing::info!(image, "pulling");
     tell(format!("pulling image `{image}`"));
     engine
@@ -173,26 +178,28 @@ fn prepare(
             folder.display()
         ))
     };
-    let open_to_all = |path: &Path, mode: u32| {
-        if !request.open {
-            return Ok(());
+    let open_to_all = |bits: u32| request.open.then_some(Mode::from_bits_truncate(bits));
+    let make = || -> io::Result<()> {
+        let (Some(tasks), Some(name)) = (folder.parent(), folder.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        fs::create_dir_all(tasks)?;
+        // A run of the same name may have been here, and have left what it likes.
+        let own = create_folder(&open_parent(tasks)?, Path::new(name), open_to_all(0o777))?;
+        for (stream, name) in ["stdout", "stderr"].into_iter().enumerate() {
+            if plan.has_file(stream) {
+                create_file(&own, Path::new(name), open_to_all(0o666))?;
+            }
         }
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(cannot)
+        for below in plan.own_folders() {
+            let mut at = own.try_clone()?;
+            for part in below.components() {
+                at = create_folder(&at, Path::new(&part), open_to_all(0o777))?;
+            }
+        }
+        Ok(())
     };
-    fs::create_dir_all(folder).map_err(cannot)?;
-    open_to_all(folder, 0o777)?;
-    for (stream, name) in ["stdout", "stderr"].into_iter().enumerate() {
-        if plan.has_file(stream) {
-            let file = folder.join(name);
-            fs::File::create(&file).map_err(cannot)?;
-            open_to_all(&file, 0o666)?;
-        }
-    }
-    for own in plan.own_folders() {
-        let own = folder.join(own);
-        fs::create_dir_all(&own).map_err(cannot)?;
-        open_to_all(&own, 0o777)?;
-    }
+    make().map_err(cannot)?;
     Ok(request.body)
 }
 
@@ -202,6 +209,9 @@ fn log_it(log: Log) {
         Log::EngineDown { reason } => tracing::warn!(reason, "the Docker engine is away"),
         Log::NotRemoved { name, reason } => {
             tracing::warn!(container = name, reason, "a container is left behind");
+        }
+        Log::NotSignalled { name, reason } => {
+            tracing::warn!(container = name, reason, "a container was not sent its signal");
         }
         Log::Stray { name } => {
             tracing::info!(container = name, "a container that nobody waits for is removed");

@@ -143,6 +143,7 @@ pub(super) enum Log {
     EngineUp { after: Duration },
     EngineDown { reason: String },
     NotRemoved { name: String, reason: String },
+    NotSignalled { name: String, reason: String },
     Stray { name: String },
 }
 
@@ -184,6 +185,8 @@ struct Container {
     signal: Option<Signal>,
     /// It was sent to a container that is known to run.
     signal_sent: Option<Signal>,
+    /// The engine did not send it.
+    signal_refused: bool,
     /// Somebody else has sent this one.
     foreign_signal: Option<i32>,
     out_of_memory: bool,
@@ -285,6 +288,12 @@ impl Core {
         [patience, self.list_at, suspect].into_iter().flatten().min()
     }
 
+    /// Whether a container may still appear.
+    pub(super) fn is_creating(&self) -> bool {
+        let unsure = |phase| matches!(phase, Phase::Imaging | Phase::Waiting | Phase::Creating);
+        self.containers.values().any(|known| known.asked_for && unsure(known.phase))
+    }
+
     /// Everything that may be there and has to go when the executor ends.
     pub(super) fn into_leftovers(self) -> Vec<String> {
         let asked_for = self.containers.into_values().filter(|container| container.asked_for);
@@ -309,6 +318,7 @@ impl Core {
                 cancelled: false,
                 signal: None,
                 signal_sent: None,
+                signal_refused: false,
                 foreign_signal: None,
                 out_of_memory: false,
                 image_vanished: false,

@@ -29,7 +29,10 @@ use bollard::{
     },
 };
 use futures_util::StreamExt as _;
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::{
+    sync::OnceCell,
+    time::{sleep, timeout},
+};
 
 pub(crate) use self::{
     events::{Event, Happening},
@@ -38,6 +41,11 @@ pub(crate) use self::{
 
 /// Where an engine listens that nobody has moved.
 pub(crate) const SOCKET: &str = "/var/run/docker.sock";
+
+/// How often a container is created whose name an earlier call still has, and how long after
+/// each other.
+const CONFLICTS_MAX: usize = 30;
+const CONFLICT_PAUSE: Duration = Duration::from_millis(500);
 
 /// A Docker engine.
 #[derive(Debug, Clone)]
@@ -168,21 +176,25 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let labels = body.labels.clone().unwrap_or_default();
         let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
-        let created = self
-            .call("create", async |docker| docker.create_container(Some(options), body).await)
-            .await;
-        match created {
-            Ok(_) => Ok(()),
-            Err(conflict @ EngineError::Refused { status: 409, .. }) => {
-                match self.inspect(name).await? {
-                    Some(there) if labels.iter().all(|(k, v)| there.labels.get(k) == Some(v)) => {
-                        Ok(())
-                    }
-                    Some(_) | None => Err(conflict),
+        for _ in 0..CONFLICTS_MAX {
+            let (options, body) = (Some(options.clone()), body.clone());
+            let created =
+                self.call("create", async |docker| docker.create_container(options, body).await);
+            let conflict = match created.await {
+                Ok(_) => return Ok(()),
+                Err(conflict @ EngineError::Refused { status: 409, .. }) => conflict,
+                Err(error) => return Err(error),
+            };
+            match self.inspect(name).await? {
+                Some(there) if labels.iter().all(|(k, v)| there.labels.get(k) == Some(v)) => {
+                    return Ok(());
                 }
+                Some(_) => return Err(conflict),
+                // An earlier call is still at it: the name is taken, the container is not there.
+                None => sleep(CONFLICT_PAUSE).await,
             }
-            Err(error) => Err(error),
         }
+        Err(self.silent("create", "an earlier call has the name and does not end".to_owned()))
     }
 
     /// Starts a container that was created.

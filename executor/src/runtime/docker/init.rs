@@ -12,15 +12,25 @@ use std::{
     ffi::{CString, OsStr, OsString},
     fs::{self, File, OpenOptions},
     io,
-    os::{fd::AsFd, unix::ffi::OsStringExt as _},
+    os::{fd::AsFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use nix::unistd::{dup2_stderr, dup2_stdout, execvp};
+use nix::{
+    sys,
+    unistd::{dup2_stderr, dup2_stdout, execvp},
+};
 
-/// The hidden subcommand: `container-init STDOUT STDERR FAILURE PROGRAM ARGUMENT...`.
+use crate::launcher::add_nice;
+
+/// The hidden subcommand: `container-init STDOUT STDERR FAILURE NICE UMASK NAME PROGRAM ARGUMENT...`.
+/// The umask is octal; for it and for the name, which is the first word of the argv, [`NONE`] may
+/// stand.
 pub(crate) const SUBCOMMAND: &str = "container-init";
+
+/// In the place of something that is as it would be anyway.
+pub(crate) const NONE: &str = "-";
 
 /// Exit statuses of shells, and of `docker run`.
 const NOT_FOUND: u8 = 127;
@@ -30,18 +40,27 @@ const USAGE: u8 = 64;
 
 /// Becomes the command, or says why not.
 pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut arguments = arguments.into_iter();
-    let (Some(stdout), Some(stderr), Some(failure), Some(program)) =
-        (arguments.next(), arguments.next(), arguments.next(), arguments.next())
-    else {
+    let arguments = arguments.into_iter().collect::<Vec<_>>();
+    let [stdout, stderr, failure, nice, umask, name, program, rest @ ..] = &arguments[..] else {
         eprintln!("marmoset {SUBCOMMAND}: this is a part of the executor, which starts it");
         return ExitCode::from(USAGE);
     };
     let failure = PathBuf::from(failure);
-    let (what, error) = match redirect(&stdout, &stderr) {
-        Err((path, error)) => (format!("open `{}`", path.to_string_lossy()), error),
+    let prepared = redirect(stdout, stderr)
+        .map_err(|(path, error)| (format!("open `{}`", path.to_string_lossy()), error))
+        .and_then(|()| {
+            let nice = nice.to_string_lossy();
+            renice(&nice).map_err(|error| (format!("run with a `nice` of {nice}"), error))
+        });
+    let (what, error) = match prepared {
+        Err(failed) => failed,
         Ok(()) => {
-            let error = execute(&program, arguments.collect());
+            // The file for the failure is there, if there is one, whatever it forbids.
+            if let Ok(bits) = u32::from_str_radix(&umask.to_string_lossy(), 8) {
+                let _before = sys::stat::umask(sys::stat::Mode::from_bits_truncate(bits));
+            }
+            let name = if name == NONE { program } else { name };
+            let error = execute(program, name, rest);
             (format!("execute `{}`", program.to_string_lossy()), error)
         }
     };
@@ -66,15 +85,24 @@ fn redirect<'a>(stdout: &'a OsStr, stderr: &'a OsStr) -> Result<(), (&'a OsStr, 
     dup2_stderr(file.as_fd()).map_err(|errno| (stderr, errno.into()))
 }
 
+/// Adds to the nice value that the container was started with.
+fn renice(nice: &str) -> io::Result<()> {
+    match nice.parse::<i32>().map_err(io::Error::other)? {
+        0 => Ok(()),
+        more => add_nice(more),
+    }
+}
+
 /// Only comes back with an error.
-fn execute(program: &OsStr, arguments: Vec<OsString>) -> io::Error {
-    let text = |word: OsString| CString::new(word.into_vec());
-    let words = std::iter::once(program.to_owned()).chain(arguments).map(text);
-    match words.collect::<Result<Vec<_>, _>>() {
-        Ok(argv) => match execvp(&argv[0], &argv) {
+fn execute(program: &OsStr, name: &OsStr, arguments: &[OsString]) -> io::Error {
+    let text = |word: &OsStr| CString::new(word.as_bytes());
+    let rest = arguments.iter().map(OsString::as_os_str);
+    let argv = std::iter::once(name).chain(rest).map(text).collect::<Result<Vec<_>, _>>();
+    match (text(program), argv) {
+        (Ok(program), Ok(argv)) => match execvp(&program, &argv) {
             Ok(never) => match never {},
             Err(errno) => errno.into(),
         },
-        Err(nul) => nul.into(),
+        (Err(nul), _) | (_, Err(nul)) => nul.into(),
     }
 }

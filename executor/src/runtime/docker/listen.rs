@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     core::Input,
     engine::{Engine, EngineError, Listed},
+    ownership,
 };
 
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
@@ -85,7 +86,8 @@ impl Listener {
                     },
                 }
             };
-            self.send(Input::Listed(asked, listed)).await?;
+            let own = listed.into_iter().filter(ownership::is_named).collect();
+            self.send(Input::Listed(asked, own)).await?;
             *pause = RECONNECT_MIN;
             loop {
                 tokio::select! {

@@ -10,9 +10,8 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
-    io::Read as _,
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     sync::mpsc::{self, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
@@ -22,7 +21,7 @@ use marmoset_executor_core::RunId;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::core::Exit;
-use crate::output::{Files, Packs, Settled, Watch, Watched};
+use crate::output::{Files, Packs, Settled, Watch, Watched, take_text};
 
 /// Longest text of why a command was not executed that is read.
 const FAILURE_BYTES_MAX: u64 = 1024;
@@ -111,9 +110,12 @@ fn attend(orders: &mpsc::Receiver<Order>, endings: &UnboundedSender<Ending>) {
             }
             Ok(Order::Settle(run, exit, failure)) => {
                 let own = files.remove(&run);
-                let failure = matches!(exit.code, 126 | 127).then(|| told(&failure)).flatten();
+                let may_say = matches!(exit.code, 126 | 127);
+                // The task could have put anything there.
+                let failure = may_say.then(|| take_text(&failure, FAILURE_BYTES_MAX).ok());
                 let settled = own.map(|own| own.settle(&mut packs)).unwrap_or_default();
-                if endings.send(Ending { run, exit, settled, failure }).is_err() {
+                if endings.send(Ending { run, exit, settled, failure: failure.flatten() }).is_err()
+                {
                     return;
                 }
             }
@@ -137,18 +139,9 @@ fn watched(run: RunId) -> Watched {
     Watched { pid: 0, run }
 }
 
-/// Why a command was not executed, if our own program says so.
-fn told(file: &Path) -> Option<String> {
-    let mut text = Vec::new();
-    fs::File::open(file).ok()?.take(FAILURE_BYTES_MAX).read_to_end(&mut text).ok()?;
-    // A folder with it would not be empty.
-    let _ = fs::remove_file(file);
-    Some(String::from_utf8_lossy(&text).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{ffi::CString, num::NonZeroU64};
+    use std::{ffi::CString, fs, num::NonZeroU64};
 
     use marmoset_executor_core::WallTime;
 

@@ -26,6 +26,8 @@ use std::{
 use marmoset_executor_core::RunId;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
 
+use super::engine::Listed;
+
 /// Has whatever we start.
 pub(crate) const LABEL: &str = "marmoset";
 const FRAMEWORK: &str = "marmoset.framework";
@@ -85,15 +87,9 @@ impl Owner {
         format!("{RUN}={}", self.run)
     }
 
-    /// The label that the containers of all executors of this agent have.
-    pub(crate) fn agent_label(&self) -> String {
-        format!("{AGENT}={}", self.agent)
-    }
-
     /// The name of a run's container.
     pub(crate) fn name(&self, run: RunId) -> String {
-        let short = self.run.get(..12).unwrap_or(&self.run);
-        format!("marmoset-{short}-{run}")
+        format!("{}{run}", name_prefix(&self.run))
     }
 
     /// Says whose a container is.
@@ -115,6 +111,17 @@ impl Owner {
         }
         verdict(labels, &self.netns)
     }
+}
+
+/// How the names of all containers of an executor's run begin.
+fn name_prefix(run: &str) -> String {
+    format!("marmoset-{}-", run.get(..12).unwrap_or(run))
+}
+
+/// Whether a container has the name that goes with its labels. Those of an image that somebody
+/// has made of a container of ours have its labels, and are not ours.
+pub(crate) fn is_named(there: &Listed) -> bool {
+    there.labels.get(RUN).is_some_and(|run| there.name.starts_with(&name_prefix(run)))
 }
 
 /// Says whether the owner of a container lives, as seen from a network namespace.
@@ -166,7 +173,7 @@ fn address(run: &str) -> io::Result<UnixAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::engine::Condition, *};
 
     fn owner(framework: &str, run: &str) -> Owner {
         Owner {
@@ -210,6 +217,21 @@ mod tests {
         assert_eq!(me.verdict(&somebody), Verdict::Foreign);
         let odd = HashMap::from([(LABEL.to_owned(), String::new())]);
         assert_eq!(verdict(&odd, &me.netns), Verdict::Foreign);
+    }
+
+    #[test]
+    fn labels_alone_make_no_container_ours() {
+        let me = owner("f", "0123456789abcdef0123456789abcdef");
+        let labels = me.labels("task", "t");
+        let there = |name: &str, labels: &HashMap<String, String>| {
+            let (name, labels) = (name.to_owned(), labels.clone());
+            is_named(&Listed { name, state: Condition::Running, labels })
+        };
+        assert!(there(&me.name(RunId(3)), &labels));
+        // Of an image that was made of one of ours.
+        assert!(!there("jolly_banach", &labels));
+        assert!(!there("marmoset-ffffffffffff-3", &labels));
+        assert!(!there(&me.name(RunId(3)), &HashMap::new()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::{
 };
 
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
-use marmoset_executor_core::{Spawn, Template};
+use marmoset_executor_core::{Options, Spawn, Template};
 use marmoset_proto::{
     marmoset::v1::{Item, Pull, output::Target},
     mesos::v1::{CommandInfo, ContainerInfo, container_info, image, secret},
@@ -51,6 +51,9 @@ const INHERITED: [&str; 5] = [
     "MESOS_AGENT_ENDPOINT",
     "MESOS_DOMAIN_SOCKET",
 ];
+
+/// What a registry is told, or why that is not known: of interest once an image is pulled.
+pub(super) type Lookup = Result<Option<Credentials>, PlanError>;
 
 /// Why a container cannot be asked for. The text names the field, and says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +89,7 @@ pub(super) struct Site {
 pub(super) struct Plan {
     pub(super) image: String,
     pub(super) pull: Pull,
-    pub(super) credentials: Option<Credentials>,
+    pub(super) credentials: Lookup,
     /// Memory limit in bytes.
     pub(super) memory: Option<i64>,
     base: ContainerCreateBody,
@@ -134,6 +137,22 @@ impl Site {
 
     pub(super) fn host_folder(&self, task: &str) -> PathBuf {
         self.host.join("tasks").join(task)
+    }
+}
+
+/// What is executed.
+#[derive(Debug)]
+struct Words {
+    /// What the program is told to be called, where that is not its own name.
+    name: Option<String>,
+    /// The program, and what always follows it; none where the image's own is used.
+    entrypoint: Vec<String>,
+    arguments: Vec<String>,
+}
+
+impl Words {
+    fn new(entrypoint: Vec<String>, arguments: Vec<String>) -> Self {
+        Self { name: None, entrypoint, arguments }
     }
 }
 
@@ -215,18 +234,19 @@ impl Plan {
             wish.apply(&folder, &mut binds, &mut mounts);
         }
         mounts.push(volumes::bind(&folder, SANDBOX, false));
-        let command = &spawn.template.command;
-        let (mut entrypoint, mut words) = self.words(command, spawn.item.as_ref(), image)?;
-        if self.streams != [Target::Null; 2] {
+        let (command, options) = (&spawn.template.command, &spawn.template.options);
+        let Words { name, mut entrypoint, arguments: mut words } =
+            self.words(command, spawn.item.as_ref(), image)?;
+        let plain = self.streams == [Target::Null; 2]
+            && name.is_none()
+            && (options.nice, options.umask) == (0, None);
+        if !plain {
             let program = entrypoint.drain(..).chain(words.drain(..)).collect::<Vec<_>>();
             if program.is_empty() {
-                return Err(PlanError(format!(
-                    "the image `{}` has no program of its own, and the command no `value`: set one",
-                    self.image
-                )));
+                return Err(self.nothing_to_run());
             }
             entrypoint = site.program.command(init::SUBCOMMAND);
-            words = self.files().into_iter().chain(program).collect();
+            words = self.init_arguments(options, name).into_iter().chain(program).collect();
             for (target, name) in self.streams.iter().zip(["stdout", "stderr"]) {
                 if *target == Target::Inherit {
                     let shared = format!("{SHARED}-{name}");
@@ -237,7 +257,7 @@ impl Plan {
         } else if !entrypoint.is_empty() {
             body.entrypoint = Some(entrypoint);
         }
-        if self.streams != [Target::Null; 2] || !self.has_hosts_network() {
+        if !plain || !self.has_hosts_network() {
             mounts.extend(site.program.mounts());
         }
         body.cmd = (!words.is_empty()).then_some(words);
@@ -282,8 +302,8 @@ impl Plan {
         self.streams.get(stream) == Some(&Target::File)
     }
 
-    /// The first arguments of our program in the container.
-    fn files(&self) -> Vec<String> {
+    /// The first arguments of our program in the container, up to the command's.
+    fn init_arguments(&self, options: &Options, name: Option<String>) -> Vec<String> {
         let file = |target: Target, name: &str| match target {
             Target::File => format!("{SANDBOX}/{name}"),
             Target::Null => "/dev/null".to_owned(),
@@ -293,41 +313,58 @@ impl Plan {
             file(self.streams[0], "stdout"),
             file(self.streams[1], "stderr"),
             format!("{SANDBOX}/{FAILURE}"),
+            options.nice.to_string(),
+            options.umask.map_or_else(|| init::NONE.to_owned(), |umask| format!("{umask:o}")),
+            name.unwrap_or_else(|| init::NONE.to_owned()),
         ]
     }
 
-    /// The entrypoint to use, where the image's own is not, and what follows it.
+    fn nothing_to_run(&self) -> PlanError {
+        PlanError(format!(
+            "the image `{}` has no program of its own, and the command no `value`: set one",
+            self.image
+        ))
+    }
+
+    /// What is executed, by the rules of the containerizer that the task names.
     fn words(
         &self,
         command: &CommandInfo,
         item: Option<&Item>,
         image: &ImageDefaults,
-    ) -> Result<(Vec<String>, Vec<String>), PlanError> {
+    ) -> Result<Words, PlanError> {
         let expand = |text: &str| match item {
             Some(item) => placeholder::expand_text(text, item),
             None => text.to_owned(),
         };
         if command.shell() {
-            let words = vec!["-c".to_owned(), expand(command.value())];
-            return Ok((vec!["/bin/sh".to_owned()], words));
+            let arguments = vec!["-c".to_owned(), expand(command.value())];
+            return Ok(Words::new(vec!["/bin/sh".to_owned()], arguments));
         }
         let own_entrypoint = self.base.entrypoint.clone();
-        let arguments = command.arguments.iter().map(|text| expand(text));
+        let mut arguments = command.arguments.iter().map(|text| expand(text));
         let value = command.value.as_deref().filter(|value| !value.is_empty()).map(expand);
         let image_default = |arguments: Vec<String>| {
             let command = if arguments.is_empty() { image.command.clone() } else { arguments };
-            (image.entrypoint.clone(), command)
+            Words::new(image.entrypoint.clone(), command)
         };
         Ok(match (self.convention, value) {
             (Convention::Docker, value) => {
                 let words = value.into_iter().chain(arguments).collect::<Vec<_>>();
                 match own_entrypoint {
-                    Some(entrypoint) => (entrypoint, words),
+                    Some(entrypoint) => Words::new(entrypoint, words),
                     None => image_default(words),
                 }
             }
+            // The first argument is the name under which the program runs.
             (Convention::Mesos, Some(value)) => {
-                (vec![value], arguments.skip(1).collect::<Vec<_>>())
+                let name = arguments.next().filter(|name| *name != value);
+                Words { name, ..Words::new(vec![value], arguments.collect()) }
+            }
+            // Without an entrypoint the program of CMD takes the arguments.
+            (Convention::Mesos, None) if image.entrypoint.is_empty() && arguments.len() > 0 => {
+                let program = image.command.first().ok_or_else(|| self.nothing_to_run())?;
+                Words::new(vec![program.clone()], arguments.collect())
             }
             (Convention::Mesos, None) => image_default(arguments.collect()),
         })
@@ -402,7 +439,7 @@ fn credentials_of(
     container: &ContainerInfo,
     image: &str,
     site: &Site,
-) -> Result<Option<Credentials>, PlanError> {
+) -> Result<Lookup, PlanError> {
     let own = container
         .mesos
         .as_ref()
@@ -420,19 +457,19 @@ fn credentials_of(
             ));
         };
         let field = "`mesos.image.docker.config`";
-        return Ok(DockerConfig::read(&value.data, field)?.credentials(image)?);
+        return Ok(DockerConfig::read(&value.data, field)?.credentials(image).map_err(Into::into));
     }
     if let Some(credential) = own.and_then(|docker| docker.credential.as_ref()) {
-        return Ok(Some(Credentials::Password {
+        return Ok(Ok(Some(Credentials::Password {
             user: credential.principal.clone(),
             password: credential.secret.clone().unwrap_or_default().into(),
             registry: credentials::registry(image).to_owned(),
-        }));
+        })));
     }
-    match &site.config {
-        Some(config) => Ok(config.credentials(image)?),
+    Ok(match &site.config {
+        Some(config) => config.credentials(image).map_err(Into::into),
         None => Ok(None),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 //! Owns which of them go: an executor looks for those of its agent when it
 //! starts; a person for all of them, with `marmoset-executor sweep`.
 
-use std::{collections::HashMap, ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{collections::HashMap, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
+use tokio::time::sleep;
 
 use super::{
     CALL_LIMIT, DockerSetup, SOCKET,
@@ -14,6 +15,10 @@ use super::{
     ownership::{self, LABEL, Owner, RUN, TASK, Verdict},
     remove_all,
 };
+
+/// Between two tries to ask an engine that is not there.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The subcommand.
 pub(crate) const SUBCOMMAND: &str = "sweep";
@@ -68,7 +73,7 @@ fn by_hand(arguments: &Arguments) -> anyhow::Result<()> {
         let listed = engine.list(&arguments.label).await?;
         let judge = |labels: &HashMap<String, String>| ownership::verdict(labels, &netns);
         let mut orphans = Vec::new();
-        for there in listed {
+        for there in listed.into_iter().filter(ownership::is_named) {
             let verdict = judge(&there.labels);
             let what = match verdict {
                 Verdict::Orphan if arguments.dry_run => "would be removed",
@@ -92,25 +97,36 @@ fn by_hand(arguments: &Arguments) -> anyhow::Result<()> {
     })
 }
 
-/// Removes what dead executors of this agent have left, once, when an executor starts.
+/// Removes what dead executors have left, when an executor starts, or once its engine is there.
 pub(crate) async fn of_predecessors(setup: DockerSetup) {
-    if !setup.socket.exists() || setup.agent.is_empty() {
-        return;
-    }
+    let _done = setup.swept.clone().drop_guard();
     let Ok(owner) = setup.owner() else { return };
     let engine = Engine::new(setup.socket.clone(), setup.call_limit);
-    match orphans(&engine, &owner).await {
-        Ok(orphans) if orphans.is_empty() => {}
-        Ok(orphans) => {
-            tracing::info!(containers = orphans.len(), "a dead executor's containers are removed");
-            remove_all(&engine, orphans.into_iter().map(|there| there.name).collect()).await;
+    let mut pause = PAUSE_MIN;
+    loop {
+        // Where no engine is expected nobody is asked.
+        if setup.socket.exists() {
+            match orphans(&engine, &owner).await {
+                Ok(orphans) => return remove_orphans(&engine, orphans).await,
+                Err(error) => tracing::debug!(%error, "the engine was not asked for orphans"),
+            }
         }
-        // Containers that nobody can reach are found by the next one.
-        Err(error) => tracing::debug!(%error, "the Docker engine was not asked for orphans"),
+        // Whoever waits for an engine is to say so.
+        setup.swept.cancel();
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
+async fn remove_orphans(engine: &Engine, orphans: Vec<Listed>) {
+    if orphans.is_empty() {
+        return;
+    }
+    tracing::info!(containers = orphans.len(), "the containers of dead executors are removed");
+    remove_all(engine, orphans.into_iter().map(|there| there.name).collect()).await;
+}
+
 async fn orphans(engine: &Engine, owner: &Owner) -> Result<Vec<Listed>, EngineError> {
-    let listed = engine.list(&owner.agent_label()).await?;
-    Ok(listed.into_iter().filter(|there| owner.verdict(&there.labels) == Verdict::Orphan).collect())
+    let listed = engine.list(LABEL).await?.into_iter().filter(ownership::is_named);
+    Ok(listed.filter(|there| owner.verdict(&there.labels) == Verdict::Orphan).collect())
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns nothing but the end of a pipe: when the executor ends, in whatever way,
 //! the pipe closes, and all containers with the executor's run in their labels
-//! are removed. Where the executor itself runs in a container the vigil dies
+//! are removed. What was being created when it died appears later, and is waited for. Where the executor itself runs in a container the vigil dies
 //! with it; then the next executor removes them. Entered from a hidden
 //! subcommand.
 //!
@@ -12,7 +12,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -20,7 +20,7 @@ use std::{
 
 use nix::sys::signal::SigSet;
 
-use super::{CALL_LIMIT, engine::Engine, remove_all};
+use super::{CALL_LIMIT, engine::Engine, ownership, remove_all};
 use crate::launcher::close_inherited;
 
 /// The hidden subcommand: `container-vigil SOCKET LABEL`.
@@ -32,6 +32,12 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// Between two looks.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How long nothing may be found until nothing can come any more.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// What an executor writes that has nothing on its way.
+const SURE: u8 = b'.';
 
 /// Exit status for being called in a way that makes no sense, as sysexits.h has it.
 const USAGE: u8 = 64;
@@ -63,9 +69,14 @@ impl Vigil {
         }
     }
 
-    /// Lets it look once more, and end.
-    pub(super) fn end(mut self) {
-        drop(self.0.stdin.take());
+    /// Lets it look, and end. `sure` says that nothing is being created.
+    pub(super) fn end(mut self, sure: bool) {
+        if let Some(mut pipe) = self.0.stdin.take()
+            && sure
+        {
+            // It is only slower without.
+            let _ = pipe.write_all(&[SURE]);
+        }
     }
 }
 
@@ -83,12 +94,19 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let _ = nix::unistd::setsid();
     let _ = SigSet::all().thread_block();
     let _ = nix::sys::prctl::set_name(c"marmoset-vigil");
-    let mut nothing = [0; 16];
-    while !matches!(io::stdin().read(&mut nothing), Ok(0)) {}
+    let (mut told, mut sure) = ([0; 16], false);
+    loop {
+        match io::stdin().read(&mut told) {
+            Ok(0) => break,
+            Ok(count) => sure = told[..count] == [SURE],
+            Err(_) => {}
+        }
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return ExitCode::FAILURE };
     let engine = Engine::new(PathBuf::from(socket), CALL_LIMIT);
-    match runtime.block_on(remove(&engine, &label.to_string_lossy())) {
+    let quiet = if sure { Duration::ZERO } else { QUIET };
+    match runtime.block_on(remove(&engine, &label.to_string_lossy(), quiet)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("marmoset {SUBCOMMAND}: {reason}");
@@ -97,23 +115,25 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// A container that was being created when the executor died appears later: two looks that find
-/// nothing are needed.
-async fn remove(engine: &Engine, label: &str) -> Result<(), String> {
+/// Removes what there is, until nothing was found for as long as `quiet`.
+async fn remove(engine: &Engine, label: &str, quiet: Duration) -> Result<(), String> {
     let deadline = Instant::now() + PATIENCE;
-    let (mut pause, mut empty) = (PAUSE_MIN, 0);
+    let (mut pause, mut empty_since) = (PAUSE_MIN, None);
     loop {
         match engine.list(label).await {
-            Ok(listed) if listed.is_empty() => {
-                empty += 1;
-                if empty >= 2 {
-                    return Ok(());
-                }
-            }
             Ok(listed) => {
-                (pause, empty) = (PAUSE_MIN, 0);
-                let names = listed.into_iter().map(|there| there.name).collect::<Vec<_>>();
-                remove_all(engine, names).await;
+                pause = PAUSE_MIN;
+                let own = listed.into_iter().filter(ownership::is_named).map(|there| there.name);
+                let names = own.collect::<Vec<_>>();
+                if names.is_empty() {
+                    let since = *empty_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= quiet {
+                        return Ok(());
+                    }
+                } else {
+                    empty_since = None;
+                    remove_all(engine, names).await;
+                }
             }
             // Without the folder of its socket an engine cannot come back.
             Err(error) if Instant::now() > deadline || !engine.can_come_back() => {

@@ -59,7 +59,7 @@ use super::{
     engine::Engine,
     ownership::LifeLine,
     plan::{Plan, PlanError, Site},
-    probe, remove_all, until,
+    probe, remove_all, remove_for_good, until,
     vigil::Vigil,
 };
 use crate::{
@@ -230,19 +230,22 @@ impl WarmRuntime {
             limit: self.call_limit,
             patience: self.patience,
             asked: self.asked.clone(),
+            starts: self.starts.clone(),
         };
         tracing::info!(container = name, image = plan.image, "a container to be shared is started");
-        let (sender, starts) = (self.sender.clone(), self.starts.clone());
+        let sender = self.sender.clone();
         let task = self.tasks.spawn(async move {
-            // Never closed.
-            let _place = starts.acquire().await;
             let tell = |text: String| {
                 // It is only for people: where the inputs are full it is left out.
                 let _ = sender.try_send(Input::Waits(id, text));
             };
             let result = raise::raise(&order, tell).await;
+            let failed = result.is_err();
             // At the end nobody listens any more.
             let _ = sender.send(Input::Raised(id, Box::new(result))).await;
+            if failed {
+                remove_for_good(&order.engine, &order.name).await;
+            }
         });
         let life = Life::Raising(task.abort_handle());
         self.homes.insert(id, Home { name, kind, plan, life });
@@ -367,6 +370,7 @@ impl WarmRuntime {
         self.tasks.spawn(async move {
             let how = raise::bury(&engine, &name, reason).await;
             let _ = sender.send(Input::Buried(id, how)).await;
+            remove_for_good(&engine, &name).await;
         });
         let kind = home.kind;
         if let Some(replacement) = self.pool.died(id) {
@@ -417,7 +421,7 @@ impl WarmRuntime {
                 if let Life::Ready(ready) = home.life {
                     ready.crew.close().await;
                 }
-                remove_all(&engine, vec![home.name]).await;
+                remove_for_good(&engine, &home.name).await;
             });
         }
     }
@@ -544,6 +548,7 @@ impl Runtime for WarmRuntime {
         inputs.close();
         tasks.close();
         let names = homes.values().map(|home| home.name.clone()).collect::<Vec<_>>();
+        let sure = !homes.values().any(|home| matches!(home.life, Life::Raising(_)));
         let launchers = TaskTracker::new();
         for home in homes.into_values() {
             match home.life {
@@ -561,7 +566,7 @@ impl Runtime for WarmRuntime {
         };
         // What does not go in this time is left to the vigil.
         let _ = timeout(CLOSE_LIMIT, end).await;
-        if asked.load(Ordering::Relaxed) { vigil.end() } else { vigil.dismiss() }
+        if asked.load(Ordering::Relaxed) { vigil.end(sure) } else { vigil.dismiss() }
     }
 }
 

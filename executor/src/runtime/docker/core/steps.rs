@@ -61,6 +61,15 @@ impl Core {
                 self.acts.push_back(Act::Start(run));
             }
             Ok(()) => self.set_phase(run, Phase::Created),
+            Err(error) if container.cancelled && !matches!(error, EngineError::Invalid { .. }) => {
+                let name = container.launch.name.clone();
+                self.refuse(run, KILLED_BEFORE_START.to_owned());
+                if !error.is_answer() {
+                    // It may be there all the same, or come.
+                    self.removals.add(name);
+                    self.away(now, &error);
+                }
+            }
             Err(error) if error.is_not_found() && !container.image_vanished => {
                 // Between the look at the image and now somebody has removed it.
                 container.image_vanished = true;
@@ -150,12 +159,19 @@ impl Core {
                 Phase::Starting | Phase::Doubtful | Phase::Describing => {
                     container.died.get_or_insert((exit_code, event.at));
                 }
+                // A list was quicker than the event.
+                Phase::Missed { told, .. } => {
+                    if !told {
+                        let at = *container.started_at.get_or_insert(event.at);
+                        self.tell(run, Told::Started { at, inspection: None });
+                    }
+                    self.died(now, run, exit_code, event.at);
+                }
                 Phase::Imaging
                 | Phase::Waiting
                 | Phase::Creating
                 | Phase::Created
-                | Phase::Dying
-                | Phase::Missed { .. } => {}
+                | Phase::Dying => {}
             },
             // It died before.
             Happening::Removed => {}
@@ -256,6 +272,7 @@ impl Core {
         match found.state {
             Condition::Running => {
                 self.set_phase(run, Phase::Running { since: now.instant });
+                self.list_by(now.instant + LIST_INTERVAL);
                 if !told {
                     self.tell(run, Told::Started { at, inspection: None });
                 }
@@ -318,7 +335,13 @@ impl Core {
                     self.list_by(now.instant + AFTER_KILL);
                 }
             }
-            Err(error) if error.is_answer() => self.list_by(now.instant + AFTER_KILL),
+            // It has ended, or the next list says that it has not: then it is sent again.
+            Err(error) if error.is_answer() => {
+                container.signal_refused = true;
+                let (name, reason) = (container.launch.name.clone(), error.to_string());
+                self.acts.push_back(Act::Log(Log::NotSignalled { name, reason }));
+                self.list_by(now.instant + AFTER_KILL);
+            }
             Err(error) => {
                 container.signal_sent = None;
                 self.away(now, &error);
@@ -350,6 +373,9 @@ impl Core {
                     self.waiting.push_front(run);
                 }
                 (Phase::Doubtful, Some(Condition::Running)) => self.runs_now(now, run),
+                (Phase::Running { .. }, Some(Condition::Running)) if container.signal_refused => {
+                    self.send_again(run);
+                }
                 (Phase::Doubtful, Some(Condition::Created | Condition::Ended) | None) => {
                     self.look(run, false);
                 }
@@ -375,6 +401,12 @@ impl Core {
         }
         if self.containers.values().any(|c| matches!(c.phase, Phase::Running { .. })) {
             self.list_by(now.instant + LIST_INTERVAL);
+        }
+    }
+
+    fn send_again(&mut self, run: RunId) {
+        if let Some(container) = self.containers.get_mut(&run) {
+            (container.signal_sent, container.signal_refused) = (None, false);
         }
     }
 

@@ -413,14 +413,62 @@ fn what_ended_while_nobody_listened_is_found_by_a_list() {
     table.list([listed(1, Condition::Ended)]);
     let up = Act::Log(Log::EngineUp { after: Duration::from_secs(1) });
     table.expect([up, Act::Inspect(RunId(1))]);
-    // The event comes all the same, with the repeated ones: one end is told.
-    table.died(1, 5).expect([]);
     table.inspected(1, Ok(Some(inspection(Condition::Ended, 5))));
     let at = table.now.wall;
     let remark = Some("the Docker engine was away when it ended".to_owned());
     let exit = Exit { code: 5, at, out_of_memory: false, remark };
     table.expect([tell(1, Told::Exited(exit)), Act::Remove(name(1))]);
     table.died(1, 5).expect([]);
+}
+
+#[test]
+fn an_event_that_is_slower_than_a_list_is_believed() {
+    let mut table = Table::running(1);
+    table.event(1, Happening::Signalled { signal: 9 });
+    table.list([]).expect([Act::Inspect(RunId(1))]);
+    let foreign = Some("somebody other than this executor sent it signal 9");
+    table.died(1, 5).expect([exited(1, 5, foreign), Act::Remove(name(1))]);
+    // One end is told.
+    table.inspected(1, Ok(Some(inspection(Condition::Ended, 5)))).expect([]);
+    // Whether it was started was not known either.
+    let mut table = Table::new(1);
+    table.launch(1).image_is_there();
+    table.input(Input::Created(RunId(1), Ok(()))).acts();
+    table.input(Input::Started(RunId(1), Err(silent("start")))).acts();
+    table.list([]).acts();
+    table.died(1, 0).expect([started(1, 7), exited(1, 0, None), Act::Remove(name(1))]);
+}
+
+#[test]
+fn a_signal_that_the_engine_refuses_is_sent_again() {
+    let mut table = Table::running(1);
+    table
+        .input(Input::Signal(RunId(1), Signal::Kill))
+        .expect([Act::Signal(RunId(1), Signal::Kill)]);
+    let error = refused(500, "no");
+    let log = Log::NotSignalled { name: name(1), reason: error.to_string() };
+    table.input(Input::Signalled(RunId(1), Err(error))).expect([Act::Log(log)]);
+    table.pass(5).input(Input::Wake).expect([Act::List]);
+    table.list([listed(1, Condition::Running)]).expect([Act::Signal(RunId(1), Signal::Kill)]);
+    table.input(Input::Signalled(RunId(1), Ok(()))).died(1, 137);
+    table.expect([exited(1, 137, None), Act::Remove(name(1))]);
+}
+
+#[test]
+fn whoever_is_cancelled_does_not_wait_for_an_engine_that_does_not_answer() {
+    let mut table = Table::new(1);
+    table.launch(1).image_is_there().acts();
+    table.input(Input::Cancel(RunId(1))).expect([]);
+    table.input(Input::Created(RunId(1), Err(silent("create"))));
+    assert_eq!(table.acts()[0], gone(1, KILLED_BEFORE_START));
+    // It was created after all.
+    table.list([listed(1, Condition::Created)]);
+    assert_eq!(table.acts().last(), Some(&Act::Remove(name(1))));
+    // Nor for an image that has vanished meanwhile.
+    table.launch(2).acts();
+    table.input(Input::Cancel(RunId(2))).expect([]);
+    table.input(Input::Created(RunId(2), Err(refused(404, "no such image"))));
+    table.expect([gone(2, KILLED_BEFORE_START)]);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::{
 };
 
 use bollard::{
-    auth::DockerCredentials, models::CreateImageInfo, query_parameters::CreateImageOptions,
+    auth::DockerCredentials, errors::Error, models::CreateImageInfo,
+    query_parameters::CreateImageOptions,
 };
 use futures_util::StreamExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -65,7 +66,8 @@ impl Engine {
         credentials: Option<Credentials>,
         mut tell: impl FnMut(Progress),
     ) -> Result<(), EngineError> {
-        let docker = self.client().await?;
+        // The answer begins when the registry has said something.
+        let docker = self.client().await?.clone().with_timeout(SILENCE_MAX);
         let options = CreateImageOptions {
             from_image: Some(with_tag(image)),
             ..CreateImageOptions::default()
@@ -77,8 +79,13 @@ impl Engine {
         loop {
             let next = timeout(SILENCE_MAX, stream.next()).await;
             match next {
-                Err(_) => {
-                    return Err(self.silent("pull", format!("nothing came for {SILENCE_MAX:?}")));
+                // It is there for everybody else: this is about the image.
+                Err(_) | Ok(Some(Err(Error::RequestTimeoutError))) => {
+                    let message = format!(
+                        "the Docker engine told nothing of its pull for {SILENCE_MAX:?}: see to \
+                         its way to the registry"
+                    );
+                    return Err(EngineError::Refused { status: 504, message });
                 }
                 Ok(None) => return Ok(()),
                 Ok(Some(Err(error))) => return Err(self.failure("pull", &error)),

@@ -14,7 +14,7 @@ use marmoset_proto::{
     resources::Millis,
 };
 
-use super::{Plan, PlanError, SHARED, Site, volumes};
+use super::{Plan, PlanError, SHARED, Site, Words, volumes};
 use crate::{
     launcher::Door,
     runtime::docker::{engine::ImageDefaults, warm},
@@ -129,22 +129,18 @@ impl Plan {
         body
     }
 
-    /// The whole argv of a run, its program first.
+    /// The program of a run and its argv, whose first word may be another name.
     pub(in super::super) fn argv(
         &self,
         command: &CommandInfo,
         item: Option<&Item>,
         image: &ImageDefaults,
-    ) -> Result<Vec<String>, PlanError> {
-        let (mut argv, words) = self.words(command, item, image)?;
-        argv.extend(words);
-        if argv.is_empty() {
-            return Err(PlanError(format!(
-                "the image `{}` has no program of its own, and the command no `value`: set one",
-                self.image
-            )));
-        }
-        Ok(argv)
+    ) -> Result<(String, Vec<String>), PlanError> {
+        let Words { name, entrypoint, arguments } = self.words(command, item, image)?;
+        let mut words = entrypoint.into_iter().chain(arguments);
+        let program = words.next().ok_or_else(|| self.nothing_to_run())?;
+        let first = name.unwrap_or_else(|| program.clone());
+        Ok((program, std::iter::once(first).chain(words).collect()))
     }
 }
 

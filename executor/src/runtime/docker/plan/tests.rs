@@ -117,7 +117,7 @@ fn argv(container: ContainerInfo, command: CommandInfo, image: &ImageDefaults) -
     let words = body.cmd.unwrap();
     let files = ["stdout", "stderr", ".marmoset-failure"];
     assert_eq!(words[..3], files.map(|name| format!("/mnt/mesos/sandbox/{name}")));
-    words[3..].to_vec()
+    words[6..].to_vec()
 }
 
 fn refusal(container: ContainerInfo) -> String {
@@ -144,6 +144,12 @@ fn the_command_follows_the_rules_of_its_containerizer() {
     // Mesos: the value is the program, and the first argument its name.
     assert_eq!(argv(mesos(), shell(), &with_entrypoint), ["/bin/sh", "-c", "echo x"]);
     assert_eq!(argv(mesos(), words(Some("p"), &["name", "b"]), &with_entrypoint), ["p", "b"]);
+    // Without a value the image's own program takes the arguments, the first one of CMD included.
+    assert_eq!(argv(mesos(), words(None, &["a"]), &with_entrypoint), ["entry", "point", "a"]);
+    assert_eq!(argv(mesos(), words(None, &["a"]), &plain), ["own", "a"]);
+    let error =
+        request_with(&site(), template(mesos(), words(None, &["a"])), &image(&[], &[]), &[]);
+    assert!(error.is_err());
     assert_eq!(argv(mesos(), words(None, &[]), &with_entrypoint), ["entry", "point", "own"]);
     // Nothing at all.
     let error =
@@ -164,6 +170,29 @@ fn without_files_nothing_of_ours_comes_between() {
     let targets = host.mounts.unwrap().into_iter().map(|mount| mount.target.unwrap());
     assert_eq!(targets.collect::<Vec<_>>(), [SANDBOX]);
     assert_eq!(host.log_config.unwrap().typ.as_deref(), Some("none"));
+}
+
+#[test]
+fn what_no_engine_can_do_is_done_by_our_own_program() {
+    let null = Some(Target::Null.into());
+    let init = |container: ContainerInfo, command: CommandInfo, nice: i32, umask: Option<u32>| {
+        let mut template = template(container, command);
+        (template.options.output.stdout, template.options.output.stderr) = (null, null);
+        (template.options.nice, template.options.umask) = (nice, umask);
+        let body = request_with(&site(), template, &image(&["entry"], &[]), &[]).unwrap().body;
+        let cmd = body.cmd.unwrap();
+        (body.entrypoint.unwrap().last().unwrap() == "container-init").then_some(cmd)
+    };
+    let of_docker = || docker(DockerInfo::default());
+    assert_eq!(init(of_docker(), words(Some("p"), &[]), 0, None), None);
+    let why = format!("{SANDBOX}/{FAILURE}");
+    let start = ["/dev/null", "/dev/null", &why];
+    let told = init(of_docker(), words(Some("p"), &[]), 5, Some(0o27)).unwrap();
+    assert_eq!(told, [&start[..], &["5", "27", "-", "entry", "p"]].concat());
+    // The first argument is what the program is called.
+    let told = init(mesos(), words(Some("/bin/busybox"), &["ls", "/"]), 0, None).unwrap();
+    assert_eq!(told, [&start[..], &["0", "-", "ls", "/bin/busybox", "/"]].concat());
+    assert_eq!(init(mesos(), words(Some("p"), &["p", "a"]), 0, None), None);
 }
 
 #[test]

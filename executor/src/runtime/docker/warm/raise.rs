@@ -10,11 +10,10 @@
 
 use std::{
     ffi::CString,
-    fs,
-    io::{self, Read as _},
+    fs, io,
     num::NonZeroUsize,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     pin::pin,
     sync::{
         Arc,
@@ -24,14 +23,20 @@ use std::{
 };
 
 use nix::unistd::{Gid, Uid, chown, geteuid};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::sleep,
+};
 
 use super::super::{
     calls,
     engine::{Condition, Engine, EngineError, ImageDefaults, Inspection},
     plan::{FAILURE, Plan, Site},
 };
-use crate::launcher::{Door, Launcher, LauncherEvent, Visitor};
+use crate::{
+    launcher::{Door, Launcher, LauncherEvent, Visitor},
+    output::take_text,
+};
 
 /// The folder in the sandbox for the sockets of containers that are being raised.
 const DOORS: &str = ".warm";
@@ -69,6 +74,8 @@ pub(super) struct Order {
     pub(super) patience: Duration,
     /// Set when the engine is asked for a container.
     pub(super) asked: Arc<AtomicBool>,
+    /// Places for those that are being started.
+    pub(super) starts: Arc<Semaphore>,
 }
 
 /// A container that is ready.
@@ -127,7 +134,7 @@ impl Found {
 /// Raises a container. What it waits for is told.
 ///
 /// # Errors
-/// The text says why, and nothing is left of it.
+/// The text says why. Its container is the caller's to remove.
 pub(super) async fn raise(order: &Order, tell: impl Fn(String)) -> Result<Raised, String> {
     let begin = Instant::now();
     let mut pause = PAUSE_MIN;
@@ -157,9 +164,11 @@ pub(super) async fn raise(order: &Order, tell: impl Fn(String)) -> Result<Raised
 }
 
 async fn attempt(order: &Order, tell: &impl Fn(String)) -> Result<Raised, Failure> {
-    let Order { engine, site, plan, name, inherit, .. } = order;
+    let Order { engine, site, plan, name, inherit, starts, .. } = order;
     let credentials = plan.credentials.clone();
     let image = calls::found(engine, &plan.image, plan.pull, credentials, tell).await?;
+    // Never closed.
+    let _place = starts.acquire().await;
     let door = prepare(site, name).map_err(|error| {
         let folder = site.sandbox.display();
         Failure::Final(format!(
@@ -217,7 +226,8 @@ async fn visitor(order: &Order, door: &Door) -> Result<Visitor, Failure> {
         }
         let text = match order.engine.inspect(&order.name).await? {
             Some(Inspection { state: Condition::Ended, exit_code, error, .. }) => {
-                let told = [said(&door.folder().join(FAILURE)), Some(error)];
+                let said = take_text(&door.folder().join(FAILURE), FAILURE_BYTES_MAX).ok();
+                let told = [said, Some(error)];
                 let told = told.into_iter().flatten().find(|text| !text.is_empty());
                 let told = told.map_or_else(String::new, |text| format!(": {text}"));
                 format!("its first process ended with status {exit_code}{told}")
@@ -232,19 +242,12 @@ async fn visitor(order: &Order, door: &Door) -> Result<Visitor, Failure> {
     }
 }
 
-/// What the first process has written about its failure.
-fn said(file: &PathBuf) -> Option<String> {
-    let mut text = Vec::new();
-    fs::File::open(file).ok()?.take(FAILURE_BYTES_MAX).read_to_end(&mut text).ok()?;
-    Some(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// Finds out how a container ended whose first process is gone, and removes it.
+/// Finds out how a container ended whose first process is gone.
 ///
 /// `reason` is what its end of the connection has told.
 pub(super) async fn bury(engine: &Engine, name: &str, reason: String) -> String {
     let deadline = Instant::now() + AUTOPSY;
-    let how = loop {
+    loop {
         match engine.inspect(name).await {
             // The engine may learn of it later than we.
             Ok(Some(Inspection { state: Condition::Running, .. })) if Instant::now() < deadline => {
@@ -262,10 +265,5 @@ pub(super) async fn bury(engine: &Engine, name: &str, reason: String) -> String 
             Ok(None) => break "somebody has removed it".to_owned(),
             Err(error) => break format!("{reason}, and {error}"),
         }
-    };
-    if let Err(error) = engine.remove(name).await {
-        // Whoever comes after this executor finds it.
-        tracing::warn!(container = name, %error, "a container is left behind");
     }
-    how
 }

@@ -80,7 +80,8 @@ impl Requests {
     ) -> Result<launcher::Spawn, PlanError> {
         let Template { command, .. } = &*spawn.template;
         let argv = room.plan.argv(command, spawn.item.as_ref(), &room.found.image)?;
-        Ok(self.assemble(spawn, argv, room, site))
+        let (program, argv) = argv;
+        Ok(self.assemble(spawn, program, argv, room, site))
     }
 
     /// Makes the request for a command that probes a run, in its folder and with its variables.
@@ -94,8 +95,9 @@ impl Requests {
         site: &Site,
     ) -> launcher::Spawn {
         let argv = probe::words(&template.command);
+        let program = argv[0].clone();
         let spawn = Spawn { run: id, template: template.clone(), strand: None, ..spawn.clone() };
-        let request = self.assemble(&spawn, argv, room, site);
+        let request = self.assemble(&spawn, program, argv, room, site);
         let (stdout, stderr) = (Output::Null, Output::Null);
         // The folder and what is in it are the run's.
         let keeping = Keeping::default();
@@ -110,6 +112,7 @@ impl Requests {
     fn assemble(
         &mut self,
         spawn: &Spawn,
+        program: String,
         argv: Vec<String>,
         room: Room<'_>,
         site: &Site,
@@ -134,7 +137,8 @@ impl Requests {
             strand: spawn.strand,
             rlimits: prepared.rlimits,
             limits: prepared.limits,
-            ..launcher::Spawn::of_argv(spawn.run, argv)
+            argv,
+            ..launcher::Spawn::new(spawn.run, c_string(program.into_bytes()))
         }
     }
 
