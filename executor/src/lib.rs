@@ -28,7 +28,9 @@ mod output;
 mod pages;
 mod probes;
 mod runtime;
+#[cfg(test)]
+mod skipped;
 mod slice;
 mod start;
 
-pub use start::main;
+pub use start::{check, main};

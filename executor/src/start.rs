@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    io,
+    io, iter,
     num::NonZeroUsize,
     path::PathBuf,
     process::ExitCode,
@@ -90,6 +90,25 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Finds what is wrong with the flags of an executor, without starting one.
+///
+/// # Errors
+/// The text names the flag and what to do.
+pub fn check(flags: impl IntoIterator<Item = OsString>) -> Result<(), String> {
+    let name = OsString::from(env!("CARGO_PKG_NAME"));
+    let read = Arguments::read(iter::once(name).chain(flags).collect());
+    read.map(drop).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            "an executor that prints its help or its version runs nothing".to_owned()
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.trim_start_matches("error: ").to_owned()
+        }
+    })
 }
 
 fn serve(

@@ -11,6 +11,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/foreign.rs"]
 mod support;
 
@@ -218,7 +220,7 @@ fn check_reconciliation(log: &[Line]) {
 }
 
 async fn scheduler(case: &str) -> Option<Vec<Line>> {
-    let python = python()?;
+    let python = python(&format!("cluster_foreign, scenario {case}"))?;
     let cluster = start().await;
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
     let executor = format!("exec {} {data}/executor.py", python.display());

@@ -1,10 +1,10 @@
 //! A Docker engine for tests: the machine's, or one that nobody else uses.
 //!
 //! Owns the one image that tests need, made of the machine's static `busybox` since nothing is
-//! pulled, and how a test without an engine is skipped: by its name, where people see it.
+//! pulled. A test without an engine is skipped by its name.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::Write as _,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::wait;
+use crate::{skip, wait};
 
 /// busybox under the names of [`APPLETS`].
 pub const IMAGE: &str = "marmoset-e2e/busybox:1";
@@ -32,9 +32,6 @@ const APPLETS: [&str; 24] = [
     "cat", "dd", "echo", "env", "false", "grep", "head", "id", "kill", "ls", "mkdir", "nc", "ps",
     "pwd", "sh", "sleep", "sort", "stat", "tail", "touch", "true", "wc", "wget", "yes",
 ];
-
-/// The variable that names a file for the names of skipped tests.
-const SKIPPED: &str = "MARMOSET_SKIPPED";
 
 /// An engine, reached through its socket.
 #[derive(Debug)]
@@ -225,17 +222,6 @@ impl Drop for Engine {
             let _ = kill(own.dockerd(), Signal::SIGKILL);
         }
         let _ = own.child.wait();
-    }
-}
-
-/// Says that a test is skipped: on stderr past the harness, which hides what good tests print, and
-/// to whoever collects the names.
-fn skip(test: &str, why: &str) {
-    let line = format!("SKIPPED {test}: {why}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(file) = std::env::var_os(SKIPPED) {
-        let file = OpenOptions::new().append(true).create(true).open(file);
-        let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
     }
 }
 

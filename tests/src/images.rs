@@ -14,7 +14,7 @@ use std::{
 use marmoset_mini::{AgentConfig, Containerizer, DockerConfig};
 use tempfile::TempDir;
 
-use crate::programs;
+use crate::{programs, skip};
 
 /// The executor with a shell, as an image of the machine's engine; none without an engine.
 #[must_use]
@@ -23,7 +23,7 @@ pub fn executor_with_shell(test: &str) -> Option<&'static str> {
     match BUILT.as_deref() {
         Ok(image) => Some(image),
         Err(why) => {
-            eprintln!("SKIPPED {test}: {why}");
+            skip(test, why);
             None
         }
     }

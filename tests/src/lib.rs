@@ -10,9 +10,11 @@ pub mod images;
 pub mod processes;
 pub mod programs;
 pub mod scene;
+pub mod skip;
 pub mod wait;
 
 pub use cluster::TestCluster;
 pub use dock::Dock;
 pub use framework::Framework;
 pub use scene::{Done, Running, Scene, printed};
+pub use skip::skip;

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use e2e::Scene;
+use e2e::{Scene, skip};
 use serde_json::Value;
 
 /// Names of the browser in distributions.
@@ -20,10 +20,9 @@ fn dom(report: &Path, profile: &Path) -> Option<String> {
         asked.is_ok_and(|answer| answer.status.success())
     });
     let Some(browser) = browser else {
-        eprintln!(
-            "SKIPPED: the report in a browser: there is no {}; tests/run installs it where it can",
-            BROWSERS.join(", ")
-        );
+        let why =
+            format!("there is no {}; tests/run installs it where it can", BROWSERS.join(", "));
+        skip("the_report_tells_the_figures_of_the_json, in a browser", &why);
         return None;
     };
     let output = Command::new(browser)

@@ -14,7 +14,7 @@ use marmoset_mini::{AgentConfig, AgentTimers, Containerizer, DockerConfig};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::http::PATIENCE;
+use crate::{http::PATIENCE, skip::skip};
 
 /// busybox alone, as `/bin/busybox`, `/bin/sh` and `/bin/sleep`.
 pub(crate) const IMAGE: &str = "marmoset-test/busybox:1";
@@ -31,7 +31,7 @@ impl Engine {
     pub(crate) fn of_the_machine(test: &str) -> Option<Self> {
         let engine = Self { socket: PathBuf::from("/var/run/docker.sock"), own: None };
         if !engine.answers() {
-            eprintln!("SKIPPED {test}: no Docker engine at {}", engine.socket.display());
+            skip(test, &format!("no Docker engine at {}", engine.socket.display()));
             return None;
         }
         engine.make_image(test)
@@ -40,7 +40,7 @@ impl Engine {
     /// An engine that nobody else uses, for what would disturb others.
     pub(crate) fn private(test: &str) -> Option<Self> {
         let skipped = |why: &str| {
-            eprintln!("SKIPPED {test}: no Docker engine of its own: {why}");
+            skip(test, &format!("no Docker engine of its own: {why}"));
             None
         };
         let root = nix::unistd::geteuid().is_root();
@@ -82,7 +82,7 @@ impl Engine {
         }
         let busybox = Path::new("/bin/busybox");
         if !busybox.exists() {
-            eprintln!("SKIPPED {test}: no /bin/busybox to make an image of (busybox-static)");
+            skip(test, "no /bin/busybox to make an image of (busybox-static)");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();

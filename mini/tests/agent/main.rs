@@ -18,3 +18,5 @@ mod lone;
 mod processes;
 mod rate;
 mod restart;
+#[path = "../support/skip.rs"]
+mod skip;

@@ -252,7 +252,7 @@ async fn an_image_is_refused_and_not_ignored() {
 #[tokio::test]
 async fn a_user_nobody_knows_fails_the_launch() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root changes users");
+        crate::skip::skip("a_user_nobody_knows_fails_the_launch", "only root changes users");
         return;
     }
     let mut lone = Lone::start().await;

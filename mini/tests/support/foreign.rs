@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use marmoset_mini::{AgentConfig, Cluster, ClusterConfig, CommandLine};
 use tempfile::TempDir;
 
+use crate::skip::skip;
+
 /// A cluster with a place for its sandboxes.
 pub(crate) struct Started {
     cluster: Cluster,
@@ -43,16 +45,14 @@ impl Started {
     }
 }
 
-/// Finds Python; says loudly what is skipped without it.
-pub(crate) fn python() -> Option<PathBuf> {
+/// Finds Python; says what is skipped without it.
+pub(crate) fn python(test: &str) -> Option<PathBuf> {
     let found = ["/usr/local/bin/python3", "/usr/bin/python3", "/bin/python3"]
         .into_iter()
         .map(PathBuf::from)
         .find(|path| path.exists());
     if found.is_none() {
-        eprintln!(
-            "SKIPPED: comparison with a real cluster: there is no python3 in /usr/local/bin, /usr/bin or /bin"
-        );
+        skip(test, "there is no python3 in /usr/local/bin, /usr/bin or /bin");
     }
     found
 }

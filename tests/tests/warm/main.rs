@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use e2e::{
     Dock, Scene, TestCluster, cluster,
     docker::{Engine, IMAGE, IMAGE_OF_NOBODY, IMAGE_WITHOUT_SHELL},
-    images, printed, processes, programs, wait,
+    images, printed, processes, programs, skip, wait,
 };
 use marmoset_proto::{
     codec::{self, Encoding},
@@ -279,7 +279,7 @@ fn where_cgroups_can_be_written_each_task_has_its_own() {
     let Some(engine) = Engine::of_the_machine(test) else { return };
     let memory = Path::new("/sys/fs/cgroup/memory");
     if access(memory, AccessFlags::W_OK).is_err() {
-        eprintln!("SKIPPED {test}: no cgroups of version 1 that a container could write");
+        skip(test, "no cgroups of version 1 that a container could write");
         return;
     }
     let dock = Dock::new(engine, "--warm");

@@ -101,7 +101,7 @@ async fn what_is_there_is_joined_or_refused() {
 #[tokio::test]
 async fn a_user_gets_what_that_user_may_read() {
     if !geteuid().is_root() {
-        eprintln!("SKIPPED a_user_gets_what_that_user_may_read: needs root");
+        crate::skipped::skip("a_user_gets_what_that_user_may_read", "needs root");
         return;
     }
     let (uid, gid) = (54_321, 54_322);
