@@ -42,6 +42,7 @@ const EVENTS: usize = 64;
 /// The command line is wrong, or the job could not be run at all.
 pub(crate) fn perform(args: &RunArgs) -> anyhow::Result<Ending> {
     args.check().map_err(UsageError)?;
+    check_executor(args).map_err(UsageError)?;
     let screen = Screen::new();
     let wanted = if args.verbose { Wanted::Framework } else { Wanted::Warnings };
     logging::start(&screen, wanted);
@@ -85,7 +86,7 @@ async fn run(
     let name = format!("marmoset run {}", args.program());
     let (embedded, framework) = if args.master.is_empty() {
         let (embedded, mut framework) =
-            embedded::with_framework(&name, user, &executor_flags(args)).await?;
+            embedded::with_framework(&name, user, &all_executor_flags(args)).await?;
         framework.core.framework.roles = vec![args.role.clone()];
         (Some(embedded), framework)
     } else {
@@ -197,7 +198,10 @@ fn elsewhere(
             },
             executor: executor(&args.executor, &executor_flags(args))?,
             limits: Limits::default(),
-            timing: Timing { patience: Some(PATIENCE), ..Timing::default() },
+            timing: Timing {
+                patience: Some(args.master_timeout.unwrap_or(PATIENCE)),
+                ..Timing::default()
+            },
         },
     })
 }
@@ -206,12 +210,33 @@ fn elsewhere(
 ///
 /// An amount of memory that nobody named is a guess for placement: it ends no task.
 fn executor_flags(args: &RunArgs) -> Vec<String> {
+    let named = |name| args.executor.executor_arguments.iter().any(|flag| flag.starts_with(name));
     let mut flags = args.container.executor_arguments();
-    let named = args.executor.executor_arguments.iter().any(|flag| flag.starts_with("--isolation"));
-    if args.mem.is_none() && !named {
+    if args.container.privileged && !named("--allow-privileged") {
+        flags.push("--allow-privileged".to_owned());
+    }
+    if args.mem.is_none() && !named("--isolation") {
         flags.push("--isolation=none".to_owned());
     }
     flags
+}
+
+/// The same, and what was said for the executor itself.
+fn all_executor_flags(args: &RunArgs) -> Vec<String> {
+    executor_flags(args).into_iter().chain(args.executor.executor_arguments.clone()).collect()
+}
+
+/// Checks the flags of an executor that is this same program: one that does not start is only seen
+/// to be absent. Of another one its flags are not known.
+fn check_executor(args: &RunArgs) -> Result<(), String> {
+    if args.executor.source()?.is_some() {
+        return Ok(());
+    }
+    marmoset_executor::check(all_executor_flags(args).into_iter().map(Into::into)).map_err(|why| {
+        format!(
+            "`--executor-argument` with what other flags say: {why}; see `marmoset executor --help`"
+        )
+    })
 }
 
 /// What agents are told to start.
@@ -255,19 +280,34 @@ mod tests {
     use super::*;
     use crate::args::{Cli, Command};
 
+    fn args(words: &[&str]) -> RunArgs {
+        match Cli::try_parse_from([&["marmoset", "run"], words].concat()).unwrap().command {
+            Command::Run(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_master_is_waited_for_as_long_as_was_said() {
+        let patience = |words: &[&str]| {
+            let args = args(&[&["--master", "h:1"], words, &["--", "true"]].concat());
+            elsewhere(&args, String::new(), String::new(), None).unwrap().core.timing.patience
+        };
+        assert_eq!(patience(&[]), Some(PATIENCE));
+        let said = patience(&["--master-timeout", "2min"]);
+        assert_eq!(said, Some(std::time::Duration::from_secs(120)));
+    }
+
     #[test]
     fn only_an_amount_that_was_named_is_a_limit() {
-        let flags =
-            |words: &[&str]| match Cli::try_parse_from([&["marmoset", "run"], words].concat())
-                .unwrap()
-                .command
-            {
-                Command::Run(args) => executor_flags(&args),
-                other => panic!("{other:?}"),
-            };
+        let flags = |words: &[&str]| executor_flags(&args(words));
         assert_eq!(flags(&["--", "true"]), ["--isolation=none"]);
         assert!(flags(&["--mem", "64", "--", "true"]).is_empty());
         let chosen = ["--executor-argument=--isolation=cgroups", "--", "true"];
         assert!(flags(&[&["--master", "127.0.0.1:5050"], &chosen[..]].concat()).is_empty());
+        let privileged = ["--docker", "i", "--privileged", "--mem", "64"];
+        assert_eq!(flags(&privileged), ["--allow-privileged"]);
+        let twice = ["--executor-argument=--allow-privileged"];
+        assert!(flags(&[&privileged[..], &twice].concat()).is_empty());
     }
 }

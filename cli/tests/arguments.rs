@@ -76,8 +76,48 @@ fn of_run() {
         ),
         (&["--executor-path", "/x", "--", "true"], &["--executor-path", "--master"]),
         (&["--ca-file", "/x", "--", "true"], &["--ca-file", "--master"]),
+        (&["--master-timeout", "1min", "--", "true"], &["--master-timeout", "--master HOST:PORT"]),
+        (&["--master-timeout", "soon", "--", "true"], &["--master-timeout", "`30s`"]),
         (&["--role", "", "--", "true"], &["--role", "empty"]),
+        (&["--executor-argument=--queue=many", "--", "true"], &["--executor-argument", "--queue"]),
+        (&["--executor-argument=--fast", "--", "true"], &["--executor-argument", "--fast"]),
+        (&["--executor-argument=--help", "--", "true"], &["--executor-argument", "runs nothing"]),
+        (
+            &["--docker", "i", "--docker-socket=/a", "--executor-argument=--docker-socket=/b"],
+            &["--docker-socket", "multiple times"],
+        ),
+        (
+            &["--master", "h:1", "--docker", "i", "--executor-image=m", "--docker-socket=/other"],
+            &["--docker-socket /other", "--executor-docker-socket /other"],
+        ),
+        (
+            &[
+                "--master",
+                "h:1",
+                "--docker=i",
+                "--executor-image=m",
+                "--executor-docker-socket=none",
+            ],
+            &["`--docker`", "`--executor-docker-socket none`", "leave it out"],
+        ),
+        (
+            &[
+                "--master",
+                "h:1",
+                "--warm=i",
+                "--executor-image=m",
+                "--executor-containerizer=mesos",
+            ],
+            &["`--warm`", "mesos", "`--executor-docker-socket /var/run/docker.sock`"],
+        ),
         (&["--user", "", "--", "true"], &["--user", "empty"]),
+        (&["--container-user", "7", "--", "id"], &["--container-user", "`--docker IMAGE`"]),
+        (&["--docker", "i", "--container-user", "a:b:c"], &["--container-user", "`USER:GROUP`"]),
+        (&["--docker", "i", "--container-user", ""], &["--container-user", "`USER:GROUP`"]),
+        (
+            &["--docker", "i", "--container-user", "7", "--docker-parameter", "user=8"],
+            &["`--container-user`", "`--docker-parameter user=`", "leave one out"],
+        ),
         (&["--fast", "--", "true"], &["--fast"]),
     ] {
         refused(&[&["run"], arguments].concat(), words);

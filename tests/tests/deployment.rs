@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use e2e::{Done, Scene, TestCluster, cluster, images, programs};
+use e2e::{Done, Scene, TestCluster, cluster, images, printed, programs, skip};
 
 /// Runs a job of shell commands on a cluster, with these flags; outputs are in `out`.
 fn run(scene: &Scene, cluster: &TestCluster, flags: &[&str], script: &str) -> Done {
@@ -19,8 +19,14 @@ fn run(scene: &Scene, cluster: &TestCluster, flags: &[&str], script: &str) -> Do
     scene.marmoset([&fixed[..], flags, &command].concat())
 }
 
-fn output(scene: &Scene, index: u32) -> String {
-    fs::read_to_string(scene.path().join(format!("out/{index}.out"))).unwrap_or_default()
+/// A cluster of one agent with both containerizers.
+fn start(scene: &Scene) -> TestCluster {
+    let agent = images::with_docker(cluster::agent(scene, "agent", "cpus:4;mem:4096"));
+    TestCluster::start(cluster::master(), vec![agent])
+}
+
+fn output(scene: &Scene, index: usize) -> String {
+    printed(&scene.path().join("out"), index)
 }
 
 #[test]
@@ -28,8 +34,7 @@ fn the_executor_in_its_own_image_runs_tasks_and_reaps_what_they_leave() {
     let test = "the_executor_in_its_own_image_runs_tasks_and_reaps_what_they_leave";
     let Some(image) = images::executor_with_shell(test) else { return };
     let scene = Scene::new();
-    let agent = images::with_docker(cluster::agent(&scene, "agent", "cpus:4;mem:4096"));
-    let cluster = TestCluster::start(cluster::master(), vec![agent]);
+    let cluster = start(&scene);
     let flags = ["--executor-image", image, "--count", "40"];
     // The executor is the first process: what a task leaves behind becomes its child.
     let script = "echo $MESOS_CONTAINER_NAME $MESOS_SANDBOX; (sleep 0.1 &); exit 0";
@@ -63,8 +68,7 @@ fn the_executor_in_its_own_image_starts_containers_of_tasks_beside_itself() {
     let test = "the_executor_in_its_own_image_starts_containers_of_tasks_beside_itself";
     let Some(image) = images::executor_with_shell(test) else { return };
     let scene = Scene::new();
-    let agent = images::with_docker(cluster::agent(&scene, "agent", "cpus:4;mem:4096"));
-    let cluster = TestCluster::start(cluster::master(), vec![agent]);
+    let cluster = start(&scene);
     let master = cluster.master();
     let flags =
         ["run", "--master", &master, "--json", "--output", "out", "--executor-image", image];
@@ -102,14 +106,10 @@ fn an_image_that_is_not_there_is_told_with_the_words_of_the_engine() {
     if images::executor_with_shell(test).is_none() {
         return;
     }
-    let scene = Scene::new();
-    let agent = images::with_docker(cluster::agent(&scene, "agent", "cpus:4;mem:4096"));
-    let cluster = TestCluster::start(cluster::master(), vec![agent]);
-    let master = cluster.master();
     let image = "127.0.0.1:1/no/such:image";
-    let flags = ["run", "--master", &master, "--executor-image", image, "--verbose", "--", "true"];
-    let mut running = scene.start_marmoset(flags);
-    running.wait_for("docker -H unix:///var/run/docker.sock pull 127.0.0.1:1/no/such:image");
+    let why = format!("docker -H unix:///var/run/docker.sock pull {image}");
+    let scene = Scene::new();
+    waits_in_vain(&scene, &start(&scene), ["--executor-image", image], &why);
 }
 
 #[test]
@@ -149,13 +149,17 @@ fn serve(file: &'static Path) -> String {
 
 #[test]
 fn a_file_that_cannot_be_fetched_is_told() {
+    let why = "Failed to launch container: Failed to fetch all URIs for container";
     let scene = Scene::new();
     let cluster = TestCluster::single(&scene, "cpus:4;mem:4096");
-    let master = cluster.master();
-    let uri = "file:///no/such/marmoset-executor";
-    let flags = ["run", "--master", &master, "--executor-uri", uri, "--verbose", "--", "true"];
-    let mut running = scene.start_marmoset(flags);
-    running.wait_for("Failed to launch container: Failed to fetch all URIs for container");
+    waits_in_vain(&scene, &cluster, ["--executor-uri", "file:///no/such/marmoset-executor"], why);
+}
+
+/// Starts a run with an executor that agents cannot get, until it has told why.
+fn waits_in_vain(scene: &Scene, cluster: &TestCluster, executor: [&str; 2], why: &str) {
+    let flags = ["run", "--master", &cluster.master(), "--verbose"];
+    let mut running = scene.start_marmoset([&flags[..], &executor, &["--", "true"]].concat());
+    running.wait_for(why);
 }
 
 #[test]
@@ -167,7 +171,7 @@ fn the_compose_file_is_sound() {
         version.is_ok_and(|output| output.status.success())
     });
     let Some(words) = checker else {
-        eprintln!("SKIPPED the_compose_file_is_sound: no `docker compose` and no docker-compose");
+        skip("the_compose_file_is_sound", "no `docker compose` and no docker-compose");
         return;
     };
     let mut command = Command::new(words[0]);
@@ -182,8 +186,13 @@ fn the_compose_file_is_sound() {
         "--containerizers=docker,mesos",
         "--executor_registration_timeout=5mins",
         "--executor-image=marmoset-executor-busybox:0.1.0",
+        "server.1=127.0.0.1:2888:3888;127.0.0.1:2181\n",
     ] {
         assert!(text.contains(expected), "{expected} is missing in\n{text}");
+    }
+    // ZooKeeper takes no address without a port, and a job is not repeated for a task that failed.
+    for wrong in ["clientPortAddress", "on-failure"] {
+        assert!(!text.contains(wrong), "{wrong} is in\n{text}");
     }
 }
 

@@ -6,7 +6,8 @@ use std::{
     thread,
 };
 
-use e2e::Scene;
+use e2e::{Scene, TestCluster, cluster, programs};
+use marmoset_mini::MasterConfig;
 
 /// Runs `marmoset run` with `arguments`; asserts the exit code and that each of `words` is on stderr.
 fn refused(code: i32, arguments: &[&str], words: &[&str]) {
@@ -67,6 +68,25 @@ fn a_command_that_may_not_be_run_fails_its_tasks_with_the_reason() {
 fn a_port_where_nobody_listens() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     refused(2, &["--master", &free.to_string(), "--", "true"], &[&free.to_string(), "--master"]);
+}
+
+#[test]
+fn a_master_that_comes_late_is_waited_for_if_asked() {
+    let scene = Scene::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let master = free.to_string();
+    let flags = ["run", "--verbose", "--master", &master, "--master-timeout", "2min"];
+    let executor = programs::executor().display().to_string();
+    let rest = ["--executor-path", &executor, "--count", "3", "--", "true"];
+    let mut running = scene.start_marmoset([&flags[..], &rest].concat());
+    running.wait_for("trying again");
+    let agent = cluster::agent(&scene, "agent", "cpus:4;mem:4096");
+    let late = MasterConfig { port: free.port(), ..cluster::master() };
+    let cluster = TestCluster::start(late, vec![agent]);
+    let done = running.wait();
+    assert_eq!(done.code(), 0, "{}\n{}", done.stdout, done.stderr);
+    drop(cluster);
+    scene.assert_deserted();
 }
 
 #[test]

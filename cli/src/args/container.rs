@@ -50,6 +50,11 @@ pub(crate) struct ContainerArgs {
     #[arg(long, value_name = "NETWORK", default_value = "host")]
     pub(crate) network: String,
 
+    /// User of the processes in the containers, a name of the image or a number [default: the
+    /// image's]
+    #[arg(long, value_name = "USER[:GROUP]", value_parser = user)]
+    pub(crate) container_user: Option<String>,
+
     /// A folder of the agent, or of the task if it is relative, that the containers see; may be
     /// given several times
     #[arg(long, value_name = "PATH:CONTAINER_PATH[:ro]", value_parser = mount)]
@@ -100,6 +105,7 @@ impl ContainerArgs {
             let alone = [
                 ("--pull", self.pull != Pull::IfNotPresent),
                 ("--network", self.network != "host"),
+                ("--container-user", self.container_user.is_some()),
                 ("--volume", !self.volume.is_empty()),
                 ("--publish", !self.publish.is_empty()),
                 ("--docker-parameter", !self.docker_parameter.is_empty()),
@@ -114,6 +120,15 @@ impl ContainerArgs {
         };
         if image.is_empty() {
             return Err(format!("`{flag}` must not be empty: name an image"));
+        }
+        if self.container_user.is_some()
+            && self.docker_parameter.iter().any(|(key, _)| key == "user")
+        {
+            return Err(
+                "`--container-user` and `--docker-parameter user=` say the same: leave one \
+                        out"
+                .to_owned(),
+            );
         }
         if self.warm.is_some() {
             if !self.publish.is_empty() {
@@ -206,9 +221,6 @@ impl ContainerArgs {
                 arguments.extend([flag.to_owned(), value.to_string_lossy().into_owned()]);
             }
         }
-        if self.privileged {
-            arguments.push("--allow-privileged".to_owned());
-        }
         arguments
     }
 
@@ -256,6 +268,18 @@ fn mount(text: &str) -> Result<Mount, String> {
         return Err(wrong());
     }
     Ok(Mount { source: source.to_owned(), target: target.to_owned(), read_only })
+}
+
+fn user(text: &str) -> Result<String, String> {
+    let (user, group) = text.split_once(':').unwrap_or((text, "0"));
+    let is_name = |name: &str| {
+        !name.is_empty() && !name.starts_with('-') && !name.contains([':', '/', ' ', '\t', '\0'])
+    };
+    if is_name(user) && is_name(group) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not `USER` or `USER:GROUP`, each a name or a number".to_owned())
+    }
 }
 
 fn published(text: &str) -> Result<Published, String> {

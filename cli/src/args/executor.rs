@@ -2,7 +2,7 @@
 //!
 //! Owns what excludes what; what each way means to Mesos is the scheduler's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use marmoset_scheduler::{ExecutorImage, ExecutorSource, HostVolume, ImageContainerizer};
@@ -59,14 +59,15 @@ pub(crate) struct ExecutorArgs {
     #[arg(long)]
     pub(crate) executor_force_pull: bool,
 
-    /// Argument for the executor, e.g. `--executor-argument=--updates=all`; may be given several times
+    /// Argument for the executor, on the embedded cluster too, e.g.
+    /// `--executor-argument=--updates=all`; may be given several times
     #[arg(long = "executor-argument", value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub(crate) executor_arguments: Vec<String>,
 }
 
 impl ExecutorArgs {
-    /// Names the first flag that was given.
-    pub(crate) fn first_given(&self) -> Option<&'static str> {
+    /// Names the first flag that was given and has a meaning on a real cluster alone.
+    pub(crate) fn first_for_clusters(&self) -> Option<&'static str> {
         [
             ("--executor-path", self.executor_path.is_some()),
             ("--executor-uri", self.executor_uri.is_some()),
@@ -76,7 +77,6 @@ impl ExecutorArgs {
             ("--executor-volume", !self.executor_volumes.is_empty()),
             ("--executor-docker-parameter", !self.executor_docker_parameters.is_empty()),
             ("--executor-force-pull", self.executor_force_pull),
-            ("--executor-argument", !self.executor_arguments.is_empty()),
         ]
         .into_iter()
         .find_map(|(flag, given)| given.then_some(flag))
@@ -126,6 +126,45 @@ impl ExecutorArgs {
         }
         let Some(image) = &self.executor_image else { return Ok(None) };
         self.image(image).map(|image| Some(ExecutorSource::Image(image)))
+    }
+
+    /// Whether an executor with these flags may have an engine at its `--docker-socket`; `because` is
+    /// the flag that wants one, `socket` the path that was given.
+    ///
+    /// # Errors
+    /// The path is not in the executor's container. The text names the flags and the way out.
+    pub(crate) fn reaches_engine(
+        &self,
+        because: &str,
+        socket: Option<&Path>,
+    ) -> Result<(), String> {
+        let by_hand = |flag: &String| flag.starts_with("--docker-socket");
+        if self.executor_arguments.iter().any(by_hand) {
+            return Ok(());
+        }
+        let image = match self.source()? {
+            Some(ExecutorSource::Image(image)) => image,
+            Some(ExecutorSource::Path(_) | ExecutorSource::Uri(_)) | None => return Ok(()),
+        };
+        let inside = socket.unwrap_or(Path::new(DOCKER_SOCKET));
+        if image.volumes.iter().any(|volume| inside.starts_with(&volume.container)) {
+            return Ok(());
+        }
+        let path = inside.display();
+        Err(match (socket, self.executor_docker_socket.as_deref()) {
+            (Some(_), _) => format!(
+                "`--docker-socket {path}` is not in the container of `--executor-image`: name the \
+                 socket of the host with `--executor-docker-socket {path}` instead"
+            ),
+            (None, Some(_)) => format!(
+                "`{because}` needs a Docker engine, and `--executor-docker-socket none` keeps it from \
+                 the executor: leave it out, or name the socket of the host"
+            ),
+            (None, None) => format!(
+                "`{because}` needs a Docker engine, and an executor under \
+                 `--executor-containerizer mesos` has none: say `--executor-docker-socket {path}`"
+            ),
+        })
     }
 
     fn refuse_without_image(&self) -> Result<(), String> {

@@ -153,11 +153,16 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = values::master, help_heading = "Cluster")]
     pub(crate) master: Vec<String>,
 
+    /// How long the first answer of a master is waited for, e.g. `5min` [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = values::span, allow_hyphen_values = true, help_heading = "Cluster")]
+    pub(crate) master_timeout: Option<Duration>,
+
     /// Role to register with
     #[arg(long, value_name = "ROLE", default_value = "*", help_heading = "Cluster")]
     pub(crate) role: String,
 
-    /// User that the tasks run as [default: the one who types this]
+    /// User of the executor, which masters allow or not; subprocesses run as it, containers as
+    /// --container-user [default: the one who types this]
     #[arg(long, value_name = "USER", help_heading = "Cluster")]
     pub(crate) user: Option<String>,
 
@@ -226,11 +231,12 @@ impl RunArgs {
             (Some(_), Some(_)) | (None, None) => {}
         }
         if self.master.is_empty() {
-            let executor = self.executor.first_given();
+            let executor = self.executor.first_for_clusters();
             let only_with_master = [
                 (executor.unwrap_or_default(), executor.is_some()),
                 ("--principal", self.principal.is_some()),
                 ("--ca-file", self.ca_file.is_some()),
+                ("--master-timeout", self.master_timeout.is_some()),
             ];
             if let Some((flag, _)) = only_with_master.iter().find(|(_, given)| *given) {
                 return Err(format!(
@@ -246,6 +252,9 @@ impl RunArgs {
             return Err("`--user` must not be empty: leave it out for yourself".to_owned());
         }
         self.container.check(self.ports)?;
+        if let Some((flag, _)) = self.container.image() {
+            self.executor.reaches_engine(flag, self.container.docker_socket.as_deref())?;
+        }
         if self.shell && self.command.is_empty() {
             return Err("`--shell` needs COMMAND: put the text for the shell after `--`".to_owned());
         }

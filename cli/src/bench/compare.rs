@@ -90,11 +90,20 @@ pub(super) fn perform(args: &CompareArgs) -> anyhow::Result<Ending> {
 /// Finds what is wrong before anything runs; yields the secret.
 fn check(args: &CompareArgs) -> anyhow::Result<Option<secrecy::SecretString>> {
     args.executor.source().map_err(UsageError)?;
-    if let (Some(flag), true) = (args.executor.first_given(), args.master.is_empty()) {
+    if let (Some(flag), true) = (args.executor.first_for_clusters(), args.master.is_empty()) {
         return Err(UsageError(format!(
             "`{flag}` needs `--master HOST:PORT`: the embedded cluster has no use for it"
         ))
         .into());
+    }
+    if args.executor.source().map_err(UsageError)?.is_none() {
+        let flags = args.executor.executor_arguments.iter().map(Into::into);
+        marmoset_executor::check(flags)
+            .map_err(|why| UsageError(format!("`--executor-argument`: {why}")))?;
+    }
+    let images = [("--docker", &args.docker), ("--warm", &args.warm)];
+    if let Some((flag, _)) = images.into_iter().find(|(_, image)| image.is_some()) {
+        args.executor.reaches_engine(flag, None).map_err(UsageError)?;
     }
     if args.command[0].is_empty() {
         return Err(
@@ -149,7 +158,8 @@ async fn site(
 ) -> anyhow::Result<Site> {
     if args.master.is_empty() {
         let docker = args.docker.as_ref().map(|_| "--containerizers=docker,mesos".to_owned());
-        let mut site = Site::embedded(user, docker.as_slice()).await?;
+        let own = &args.executor.executor_arguments;
+        let mut site = Site::embedded(user, docker.as_slice(), own).await?;
         site.identity.roles = vec![args.role.clone()];
         return Ok(site);
     }

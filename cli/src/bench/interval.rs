@@ -77,7 +77,8 @@ pub(super) async fn measure(
     let mut rows = Vec::new();
     for (name, seconds) in INTERVALS {
         let site =
-            Site::embedded(run::own_user()?, &[format!("--allocation-interval={name}")]).await?;
+            Site::embedded(run::own_user()?, &[format!("--allocation-interval={name}")], &[])
+                .await?;
         for (id, batch) in
             [("batches", BatchSize::Auto), ("single", BatchSize::Fixed(NonZeroU64::MIN))]
         {

@@ -147,7 +147,7 @@ async fn ours(
     output: Output,
     interrupts: &Interrupts,
 ) -> anyhow::Result<Duration> {
-    let site = Site::embedded(run::own_user()?, &[]).await?;
+    let site = Site::embedded(run::own_user()?, &[], &[]).await?;
     let command = CommandInfo {
         shell: Some(false),
         value: Some(PROGRAM.to_owned()),

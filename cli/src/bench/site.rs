@@ -71,8 +71,12 @@ impl Site {
     ///
     /// # Errors
     /// It does not start.
-    pub(super) async fn embedded(user: String, flags: &[String]) -> anyhow::Result<Self> {
-        let executor = embedded::own_executor(&[])?;
+    pub(super) async fn embedded(
+        user: String,
+        flags: &[String],
+        executor_flags: &[String],
+    ) -> anyhow::Result<Self> {
+        let executor = embedded::own_executor(executor_flags)?;
         let mut own = vec![format!("--resources={}", embedded::resources(&executor))];
         own.extend_from_slice(flags);
         let mini = Mini::start("mini", &own)?;

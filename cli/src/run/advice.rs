@@ -30,7 +30,8 @@ fn session(error: &SessionError) -> Option<&'static str> {
         SessionError::NoMasters | SessionError::Address(_) => "give `--master HOST:PORT`",
         SessionError::Setup(_) => "check `--principal`, `--secret-file` and `--ca-file`",
         SessionError::Unreachable { .. } => {
-            "is a master running there? check `--master` (masters listen on port 5050)"
+            "is a master running there? check `--master` (masters listen on port 5050), or wait \
+             longer for it with `--master-timeout`"
         }
         SessionError::NotAMaster { .. } => {
             "check `--master`: masters listen on port 5050, agents on 5051"

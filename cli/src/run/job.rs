@@ -80,11 +80,11 @@ fn command(args: &RunArgs) -> CommandInfo {
         })
         .collect::<Vec<_>>();
     let environment = (!variables.is_empty()).then_some(Environment { variables });
-    let uris = args.uris.clone();
+    let user = args.container.container_user.clone();
+    let common =
+        CommandInfo { environment, user, uris: args.uris.clone(), ..CommandInfo::default() };
     if args.shell {
-        let value = Some(args.command.join(" "));
-        let shell = Some(true);
-        return CommandInfo { shell, value, environment, uris, ..CommandInfo::default() };
+        return CommandInfo { shell: Some(true), value: Some(args.command.join(" ")), ..common };
     }
     if args.container.image().is_some() {
         // In a container the arguments follow the program, whose name is not among them.
@@ -92,18 +92,14 @@ fn command(args: &RunArgs) -> CommandInfo {
             shell: Some(false),
             value: args.command.first().cloned(),
             arguments: args.command.iter().skip(1).cloned().collect(),
-            environment,
-            uris,
-            ..CommandInfo::default()
+            ..common
         };
     }
     CommandInfo {
-        uris,
         shell: Some(false),
         value: Some(args.command[0].clone()),
         arguments: args.command.clone(),
-        environment,
-        ..CommandInfo::default()
+        ..common
     }
 }
 
@@ -157,6 +153,16 @@ mod tests {
                 |more: &[&str]| build(&args(&[&[image, "i"], more].concat()), None).spec.need;
             assert_eq!(need(&[]).mem, Millis::ZERO);
             assert_eq!(need(&["--mem", "64"]).mem, Millis(64_000));
+        }
+    }
+
+    #[test]
+    fn the_user_of_containers_is_not_that_of_the_framework() {
+        let user = |more: &[&str]| build(&args(more), None).spec.command.user;
+        assert_eq!(user(&["--user", "ada", "--docker", "i"]), None);
+        let own = ["--docker", "i", "--container-user", "7:8"];
+        for more in [&[][..], &["--", "id"], &["--shell", "--", "id"]] {
+            assert_eq!(user(&[&own[..], more].concat()).as_deref(), Some("7:8"), "{more:?}");
         }
     }
 

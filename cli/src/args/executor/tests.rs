@@ -51,6 +51,43 @@ fn a_docker_container_has_the_engines_socket_unless_it_must_not() {
 }
 
 #[test]
+fn an_engine_is_within_reach_or_the_way_to_it_is_named() {
+    let reach = |flags: &[&str], socket: Option<&str>| {
+        let line = Line::try_parse_from(["x", "--executor-image=m"].iter().chain(flags)).unwrap();
+        line.executor.reaches_engine("--docker", socket.map(Path::new))
+    };
+    const MESOS: &str = "--executor-containerizer=mesos";
+    for (flags, socket) in [
+        (&[][..], None),
+        (&[], Some("/var/run/docker.sock")),
+        (&["--executor-docker-socket=/run/d.sock"], None),
+        (&[MESOS, "--executor-docker-socket=/var/run/docker.sock"], None),
+        // Another way in.
+        (&["--executor-volume=/run/d.sock"], Some("/run/d.sock")),
+        (&["--executor-docker-socket=none", "--executor-volume=/srv:/run"], Some("/run/d.sock")),
+        (&["--executor-argument=--docker-socket=/x", "--executor-docker-socket=none"], None),
+    ] {
+        assert_eq!(reach(flags, socket), Ok(()), "{flags:?} {socket:?}");
+    }
+    for (flags, socket, way_out) in [
+        (&[][..], Some("/run/d.sock"), "with `--executor-docker-socket /run/d.sock` instead"),
+        (
+            &["--executor-volume=/runner"],
+            Some("/run/d.sock"),
+            "`--docker-socket /run/d.sock` is not",
+        ),
+        (&["--executor-docker-socket=none"], None, "leave it out, or name the socket"),
+        (&[MESOS], None, "say `--executor-docker-socket /var/run/docker.sock`"),
+    ] {
+        let refusal = reach(flags, socket).unwrap_err();
+        assert!(refusal.contains(way_out), "{flags:?}: {refusal}");
+    }
+    // Outside of an image every path of the agent is there.
+    let line = Line::try_parse_from(["x", "--executor-path=/x"]).unwrap();
+    assert_eq!(line.executor.reaches_engine("--docker", Some(Path::new("/any"))), Ok(()));
+}
+
+#[test]
 fn parameters_are_for_docker() {
     let docker = image(&[
         "--executor-docker-parameter=label=a=b",
