@@ -207,6 +207,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Mostly it says what the test has waited for in vain.
+            eprintln!("{}\n{}", self.stdout(), self.stderr());
+        }
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();
             let _ = self.child.wait();

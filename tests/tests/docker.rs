@@ -2,7 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails it")]
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    path::PathBuf,
+};
 
 use e2e::{
     Dock, TestCluster,
@@ -285,14 +292,22 @@ fn sweep_removes_what_the_dead_left_and_nothing_else() {
     let dock = Dock::new(engine, "--docker");
     let netns = fs::read_link("/proc/self/ns/net").unwrap();
     let netns = format!("marmoset.netns={}", netns.display());
-    let create = |labels: &[&str]| {
+    let id = std::process::id();
+    let (run, run_label) = (format!("dead{id}"), format!("marmoset.run=dead{id}"));
+    let create = |name: &str, labels: &[&str]| {
         let labels = labels.iter().flat_map(|label| ["--label", label]).collect::<Vec<_>>();
-        let words = [&["create", "--label", &dock.label][..], &labels, &[IMAGE, "true"]].concat();
-        dock.engine.text(&words)
+        let own = ["create", "--name", name, "--label", &dock.label, "--label", &run_label];
+        dock.engine.text(&[&own[..], &labels, &[IMAGE, "true"]].concat())
     };
-    let dead = create(&["marmoset=task", "marmoset.run=dead", &netns]);
-    let elsewhere = create(&["marmoset=task", "marmoset.run=dead", "marmoset.netns=net:[1]"]);
-    let stranger = create(&["marmoset.run=dead", &netns]);
+    // While its executor lives, which is known by this.
+    let address = SocketAddr::from_abstract_name(format!("marmoset-run-{run}")).unwrap();
+    let life_line = UnixDatagram::bind_addr(&address).unwrap();
+    let name = |what: &str| format!("marmoset-{run}-{what}");
+    let own = create(&name("1"), &["marmoset=task", &netns]);
+    // Of an image, say, that somebody has made of one of ours.
+    let renamed = create(&format!("e2e-{run}"), &["marmoset=task", &netns]);
+    let elsewhere = create(&name("2"), &["marmoset=task", "marmoset.netns=net:[1]"]);
+    let stranger = create(&name("3"), &[&netns]);
     let sweep = |more: &[&str]| {
         let mut command = std::process::Command::new(programs::executor());
         command.arg("sweep").args(["--label", &dock.label]).args(more);
@@ -300,14 +315,17 @@ fn sweep_removes_what_the_dead_left_and_nothing_else() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let said = sweep(&["--dry-run"]);
-    assert_eq!(said.matches("would be removed").count(), 1, "{said}");
-    assert_eq!(dock.engine.containers(&dock.label).len(), 3);
     let said = sweep(&[]);
-    assert_eq!(said.matches(": removed").count(), 1, "{said}");
+    assert_eq!(said.matches("its executor lives\n").count(), 1, "{said}");
     assert_eq!(said.matches("another network namespace").count(), 1, "{said}");
-    assert!(!dock.engine.call(&["inspect", &dead]).status.success());
-    for kept in [&elsewhere, &stranger] {
+    assert_eq!(dock.engine.containers(&dock.label).len(), 4);
+    // From now on executors of other tests find it as well.
+    drop(life_line);
+    let said = sweep(&["--dry-run"]);
+    assert!(!said.contains("its executor lives\n") && !said.contains(": removed"), "{said}");
+    sweep(&[]);
+    assert!(!dock.engine.call(&["inspect", &own]).status.success());
+    for kept in [&elsewhere, &stranger, &renamed] {
         dock.engine.text(&["rm", kept]);
     }
 }

@@ -50,8 +50,23 @@ impl Engine {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let log = fs::File::create(at("log")).unwrap();
-        let mut command = Command::new("dockerd");
+        let installed = Command::new("dockerd").arg("--version").stdout(Stdio::null()).status();
+        if !installed.is_ok_and(|status| status.success()) {
+            return skipped("`dockerd` is not installed");
+        }
+        // In namespaces of its own: an engine without networks removes those of the machine's. What
+        // it has started or mounted ends with it.
+        let mut command = Command::new("unshare");
         command
+            .args([
+                "--net",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "dockerd",
+            ])
             .arg(format!("--host=unix://{}", at("sock").display()))
             .arg(format!("--data-root={}", at("data").display()))
             .arg(format!("--exec-root={}", at("exec").display()))
@@ -61,7 +76,7 @@ impl Engine {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        let Ok(child) = command.spawn() else { return skipped("`dockerd` is not installed") };
+        let Ok(child) = command.spawn() else { return skipped("there is no `unshare`") };
         let socket = at("sock");
         let mut engine = Self { socket, own: Some((child, folder)) };
         let deadline = Instant::now() + PATIENCE;
@@ -167,8 +182,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let Some((child, _folder)) = &mut self.own else { return };
-        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
-        let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        // With it goes all that lives in its namespaces.
+        let _gone = child.kill();
         let _reaped = child.wait();
     }
 }
