@@ -1,6 +1,6 @@
 //! Containers with a fake engine: what a real one does once in a while, at will.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use marmoset_proto::mesos::v1::{
@@ -8,11 +8,18 @@ use marmoset_proto::mesos::v1::{
     container_info::{self, DockerInfo},
     task_status::Reason,
 };
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
+};
 use serde_json::Value;
 
 use crate::{
     agent::{Agent, task},
-    eventually,
+    children, eventually,
     fake_engine::{FakeEngine, Quirk},
 };
 
@@ -199,6 +206,70 @@ fn a_kill_goes_to_the_container() {
 }
 
 #[test]
+fn a_kill_that_the_engine_refuses_is_sent_again() {
+    let engine = FakeEngine::start();
+    let agent = agent(&engine, &[]);
+    agent.launch(container("t", "there"));
+    engine.container("t", "running");
+    engine.next("kill", Quirk::Refuse(500, "permission denied"));
+    agent.kill("t");
+    let end = agent.end_of("t");
+    assert_eq!(end.state(), TaskState::TaskKilled);
+    assert!(engine.count("kill") >= 2);
+}
+
+#[test]
+fn a_name_that_an_earlier_call_still_has_is_waited_for() {
+    let engine = FakeEngine::start();
+    let agent = agent(&engine, &[]);
+    engine.next("create", Quirk::Refuse(409, "Conflict. The container name is already in use"));
+    agent.launch(container("t", "there"));
+    let name = engine.container("t", "running");
+    engine.end(&name, 0);
+    assert_eq!(agent.end_of("t").state(), TaskState::TaskFinished);
+    assert_eq!(engine.count("create"), 2);
+}
+
+#[test]
+fn what_a_task_has_put_in_the_place_of_our_files_is_left_alone() {
+    let engine = FakeEngine::start();
+    let agent = agent(&engine, &[]);
+    let theirs = agent.sandbox.path().join("theirs");
+    fs::write(&theirs, "theirs").unwrap();
+    let folder = agent.sandbox.path().join("tasks/t");
+    // Left by a run of the same name, or by whoever shares the folder above.
+    fs::create_dir_all(&folder).unwrap();
+    symlink(&theirs, folder.join("stdout")).unwrap();
+    mkfifo(&folder.join("stderr"), Mode::S_IRWXU).unwrap();
+    agent.launch(container("t", "there"));
+    let name = engine.container("t", "running");
+    symlink(&theirs, folder.join(".marmoset-failure")).unwrap();
+    engine.end(&name, 127);
+    let end = agent.end_of("t");
+    assert_eq!(end.message.as_deref(), Some("Container exited with status 127"));
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+    // Nobody waits for the other end of this one.
+    agent.launch(container("u", "there"));
+    let name = engine.container("u", "running");
+    mkfifo(&agent.sandbox.path().join("tasks/u/.marmoset-failure"), Mode::S_IRWXU).unwrap();
+    engine.end(&name, 127);
+    assert_eq!(agent.end_of("u").state(), TaskState::TaskFailed);
+}
+
+#[test]
+fn an_engine_that_comes_after_the_executor_is_asked_for_what_others_have_left() {
+    let engine = FakeEngine::start();
+    let mut before = agent(&engine, &[]);
+    before.launch(container("t", "there"));
+    engine.container("t", "running");
+    engine.stop();
+    die_as_a_container_does(&mut before);
+    let _after = agent(&engine, &[]);
+    engine.start_again();
+    eventually("the container is removed", || engine.is_deserted());
+}
+
+#[test]
 fn refusals_are_told_as_they_are() {
     let engine = FakeEngine::start();
     let agent = agent(&engine, &[]);
@@ -215,6 +286,19 @@ fn refusals_are_told_as_they_are() {
     eventually("the container is removed", || engine.is_deserted());
 }
 
+/// Kills an executor and the process that would clean up after it, as with the container that they
+/// were in.
+fn die_as_a_container_does(agent: &mut Agent) {
+    for child in children(agent.pid()) {
+        let line = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        if line.contains("container-vigil") {
+            kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
+        }
+    }
+    kill(Pid::from_raw(agent.pid()), Signal::SIGKILL).unwrap();
+    agent.wait();
+}
+
 #[test]
 fn nothing_is_left_when_the_executor_ends_in_whatever_way() {
     for with_a_word in [true, false] {
@@ -227,8 +311,7 @@ fn nothing_is_left_when_the_executor_ends_in_whatever_way() {
         if with_a_word {
             agent.shutdown();
         } else {
-            let pid = nix::unistd::Pid::from_raw(agent.pid());
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+            kill(Pid::from_raw(agent.pid()), Signal::SIGKILL).unwrap();
         }
         agent.wait();
         eventually("the containers are removed", || engine.is_deserted());
@@ -241,18 +324,7 @@ fn a_predecessors_containers_are_removed_at_the_start() {
     let mut before = agent(&engine, &[]);
     before.launch(container("t", "there"));
     let name = engine.container("t", "running");
-    // Both are gone at once, as with the container that they were in.
-    let children = format!("/proc/{0}/task/{0}/children", before.pid());
-    for child in fs::read_to_string(children).unwrap().split_whitespace() {
-        let line = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap();
-        if line.contains("container-vigil") {
-            let child = nix::unistd::Pid::from_raw(child.parse().unwrap());
-            nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).unwrap();
-        }
-    }
-    let pid = nix::unistd::Pid::from_raw(before.pid());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-    before.wait();
+    die_as_a_container_does(&mut before);
     assert_eq!(engine.container("t", "running"), name);
     let _after = agent(&engine, &[]);
     eventually("the container is removed", || engine.is_deserted());
