@@ -9,7 +9,11 @@ use std::{
     thread,
 };
 
-use e2e::{Done, Scene, TestCluster, cluster, images, printed, programs, skip};
+use e2e::{
+    Done, Scene, TestCluster, cluster, dock,
+    docker::{Engine, IMAGE},
+    images, printed, programs, skip,
+};
 
 /// Runs a job of shell commands on a cluster, with these flags; outputs are in `out`.
 fn run(scene: &Scene, cluster: &TestCluster, flags: &[&str], script: &str) -> Done {
@@ -86,6 +90,31 @@ fn the_executor_in_its_own_image_starts_containers_of_tasks_beside_itself() {
     assert_eq!(texts.concat(), "0\n1\n2\n3\n4\n5\n", "{made:?}");
     drop(cluster);
     scene.assert_deserted();
+}
+
+#[test]
+fn the_image_sweeps_what_dead_executors_have_left() {
+    let test = "the_image_sweeps_what_dead_executors_have_left";
+    let Some(image) = images::executor_with_shell(test) else { return };
+    let Some(engine) = Engine::of_the_machine(test) else { return };
+    let label = dock::label();
+    let netns = fs::read_link("/proc/self/ns/net").unwrap();
+    let netns = format!("marmoset.netns={}", netns.display());
+    let labels = ["marmoset=task", "marmoset.run=dead", &netns, &label];
+    let labels = labels.iter().flat_map(|label| ["--label", label]).collect::<Vec<_>>();
+    let name = format!("marmoset-dead-in-image-{}", std::process::id());
+    engine.text(&[&["create", "--name", &name], &labels[..], &[IMAGE, "true"]].concat());
+    let socket = format!("{0}:{0}", engine.socket());
+    let sweep = |network: &str| {
+        let run = ["run", "--rm", "--network", network, "--volume", &socket, image, "sweep"];
+        engine.text(&[&run[..], &["--label", &label]].concat())
+    };
+    // From another network it cannot be known whether an executor lives.
+    let said = sweep("none");
+    assert_eq!(said.matches("another network namespace").count(), 1, "{said}");
+    let said = sweep("host");
+    assert_eq!(said.matches(": removed").count(), 1, "{said}");
+    engine.wait_until_deserted(&label);
 }
 
 /// Finds files by name, not following links.
