@@ -232,6 +232,11 @@ fn check_executor(args: &RunArgs) -> Result<(), String> {
     if args.executor.source()?.is_some() {
         return Ok(());
     }
+    if let (Some(file), true) = (&args.container.docker_config, args.master.is_empty()) {
+        fs::File::open(file).map_err(|error| {
+            format!("`--docker-config {}` cannot be read: {error}", file.display())
+        })?;
+    }
     marmoset_executor::check(all_executor_flags(args).into_iter().map(Into::into)).map_err(|why| {
         format!(
             "`--executor-argument` with what other flags say: {why}; see `marmoset executor --help`"

@@ -101,6 +101,17 @@ pub(crate) struct Published {
 impl ContainerArgs {
     /// Finds what no single flag can see; `ports` are those of each task.
     pub(crate) fn check(&self, ports: u32) -> Result<(), String> {
+        let paths =
+            [("--docker-config", &self.docker_config), ("--docker-socket", &self.docker_socket)];
+        for (flag, path) in paths {
+            if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+                return Err(format!(
+                    "`{flag} {}` is not absolute: executors have other working directories; start \
+                     it with `/`",
+                    path.display()
+                ));
+            }
+        }
         let Some((flag, image)) = self.image() else {
             let alone = [
                 ("--pull", self.pull != Pull::IfNotPresent),
