@@ -24,6 +24,7 @@ pub mod floor;
 mod isolation;
 pub mod launcher;
 mod notes;
+mod null;
 mod output;
 mod pages;
 mod probes;

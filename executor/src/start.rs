@@ -25,7 +25,7 @@ use crate::{
     environment::Environment,
     fetch::{FetchConfig, Fetcher},
     isolation::Isolation,
-    launcher,
+    launcher, null,
     output::{Folders, OutputDefaults},
     runtime::{
         DockerConfig, DockerSetup, ProcessConfig, ProcessRuntime, Rooms, WarmConfig,
@@ -52,6 +52,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = arguments.into_iter().collect::<Vec<_>>();
     if arguments.get(1).is_some_and(|first| first == LAUNCHER) {
         return launcher::main(arguments.into_iter().skip(2));
+    }
+    if arguments.get(1).is_some_and(|first| first == null::SUBCOMMAND) {
+        return null::main();
     }
     if let Some(code) = subcommand(arguments.get(1..).unwrap_or_default()) {
         return code;

@@ -67,6 +67,7 @@ fn the_report_tells_the_figures_of_the_json() {
     let done = scene.marmoset([
         "bench",
         "compare",
+        "--null",
         "--count",
         "30",
         "--repeat",
@@ -105,6 +106,9 @@ fn the_report_tells_the_figures_of_the_json() {
         }
     }
     assert_eq!(side("single")["mesos_tasks_per_task"], 1.0);
+    let null = side("null");
+    assert!(null.pointer("/per_second/mean").and_then(Value::as_f64).unwrap() > 0.0, "{null}");
+    assert_eq!((&null["failed"], &null["updates_per_task"]), (&0.into(), &1.0.into()), "{null}");
     assert!(side("batches")["mesos_tasks_per_task"].as_f64().unwrap() < 0.9);
     assert!(
         side("single")["updates_per_task"].as_f64() < side("command")["updates_per_task"].as_f64()

@@ -120,7 +120,8 @@ Sides: the resident executor with one Mesos task for each command (`--batch 1`),
 and the built-in command executor (a Mesos task with a plain command: one executor process for each).
 All get the same command, the same resources and REVIVE as soon as something is free. They take turns,
 round after round, so that drift of the machine meets all of them. The built-in sides are slow: they
-get as many commands as they run in about ten seconds, and what is compared are rates.
+get as many commands as they run in about ten seconds, and what is compared are rates. With --null
+there is one side more, whose executor runs nothing: `--batch 1` cannot be faster than that.
 
 Without --master it runs on a cluster of one agent on this machine, whose command executor is that of
 `marmoset mini`. It speaks the protocol of Mesos' but is lighter: on a real cluster the built-in side
@@ -130,7 +131,7 @@ Examples:
   marmoset bench compare
   marmoset bench compare --count 500 --repeat 3 --json -- /bin/sh -c 'exit 0'
   marmoset bench compare --master 10.0.0.5:5050 --executor-path /opt/marmoset-executor \\
-      --default-executor --docker busybox -- /bin/true"
+      --null --default-executor --docker busybox -- /bin/true"
 )]
 pub(crate) struct CompareArgs {
     /// Commands that each side runs in a round (the built-in sides: at most)
@@ -156,6 +157,10 @@ pub(crate) struct CompareArgs {
     /// Add sides that run the command in containers of this image that the commands share
     #[arg(long, value_name = "IMAGE")]
     pub(crate) warm: Option<String>,
+
+    /// Add an executor that runs nothing: what the cluster itself carries of Mesos tasks
+    #[arg(long)]
+    pub(crate) null: bool,
 
     /// Add the built-in default executor: task groups of one task (not on the embedded cluster)
     #[arg(long)]

@@ -35,8 +35,8 @@ use crate::{
 };
 use document::{Comparison, Measured, Outcome};
 use side::{
-    BATCHES, COMMAND, GROUP, IN_CONTAINERS, IN_SHARED_CONTAINERS, Round, SINGLE, Side, Way, Work,
-    measure,
+    BATCHES, COMMAND, GROUP, IN_CONTAINERS, IN_SHARED_CONTAINERS, NULL, Round, SINGLE, Side, Way,
+    Work, measure,
 };
 
 /// Commands of a pilot.
@@ -151,16 +151,21 @@ async fn compare(
     Ok(comparison.document(sections))
 }
 
+/// What reaches the executor that runs nothing, on the executor's command line.
+const NULL_EXECUTOR: &str = "null";
+
 async fn site(
     args: &CompareArgs,
     user: String,
     secret: Option<secrecy::SecretString>,
 ) -> anyhow::Result<Site> {
+    let null = [NULL_EXECUTOR.to_owned()];
     if args.master.is_empty() {
         let docker = args.docker.as_ref().map(|_| "--containerizers=docker,mesos".to_owned());
         let own = &args.executor.executor_arguments;
         let mut site = Site::embedded(user, docker.as_slice(), own).await?;
         site.identity.roles = vec![args.role.clone()];
+        site.null = Some(run::embedded::own_executor(&null)?);
         return Ok(site);
     }
     let connection = ConnectionConfig {
@@ -173,7 +178,9 @@ async fn site(
         principal: args.principal.clone(),
         ..Identity::new("", user)
     };
-    Site::of(connection, identity, run::executor(&args.executor, &[])?).await
+    let mut site = Site::of(connection, identity, run::executor(&args.executor, &[])?).await?;
+    site.null = Some(run::executor(&args.executor, &null)?);
+    Ok(site)
 }
 
 fn command(words: &[String]) -> CommandInfo {
@@ -188,6 +195,9 @@ fn command(words: &[String]) -> CommandInfo {
 /// Those that are asked for.
 fn sides(args: &CompareArgs) -> Vec<Side> {
     let mut sides = vec![SINGLE, BATCHES, COMMAND];
+    if args.null {
+        sides.push(NULL);
+    }
     if args.default_executor {
         sides.push(GROUP);
     }
@@ -254,15 +264,17 @@ fn unavailable(site: &Site, side: &Side) -> Option<&'static str> {
         Way::Builtin(builtin::Kind::Group) => Some(
             "mini does not emulate Mesos' default executor: name a real cluster with `--master`",
         ),
-        Way::Builtin(builtin::Kind::Command) | Way::Single | Way::Batches => None,
+        Way::Builtin(builtin::Kind::Command | builtin::Kind::Null) | Way::Single | Way::Batches => {
+            None
+        }
     }
 }
 
 /// The resident sides run all of them, the built-in ones what they do in about ten seconds.
 fn tasks(side: &Side, pilot: &Round, count: u64) -> u64 {
     match side.way {
-        Way::Single | Way::Batches => count,
-        Way::Builtin(_) => {
+        Way::Single | Way::Batches | Way::Builtin(builtin::Kind::Null) => count,
+        Way::Builtin(builtin::Kind::Command | builtin::Kind::Group) => {
             // Not negative, and far below what a u64 holds.
             let fitting = (pilot.rate() * BUILTIN_ROUND.as_secs_f64()) as u64;
             fitting.clamp(PILOT.min(count), count)

@@ -36,6 +36,8 @@ pub(super) struct Site {
     pub(super) identity: Identity,
     /// What resident sides run on.
     pub(super) executor: ExecutorTemplate,
+    /// One that runs nothing, for whoever wants it.
+    pub(super) null: Option<ExecutorTemplate>,
     /// What the cluster says of itself.
     pub(super) facts: Facts,
     /// The process that is, or contains, the one agent of this machine.
@@ -85,7 +87,7 @@ impl Site {
         facts.is_mini = true;
         let identity = Identity { checkpoint: false, ..Identity::new("", user) };
         let agent = Some(mini.pid());
-        Ok(Self { connection, identity, executor, facts, agent, mini: Some(mini) })
+        Ok(Self { connection, identity, executor, null: None, facts, agent, mini: Some(mini) })
     }
 
     /// A cluster that is there already.
@@ -99,7 +101,7 @@ impl Site {
     ) -> anyhow::Result<Self> {
         let facts = Facts::ask(&connection).await?;
         let agent = facts.local_agent();
-        Ok(Self { connection, identity, executor, facts, agent, mini: None })
+        Ok(Self { connection, identity, executor, null: None, facts, agent, mini: None })
     }
 
     /// A framework for one run here.

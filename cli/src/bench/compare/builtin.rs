@@ -17,14 +17,14 @@ use std::{
 use marmoset_proto::{
     marmoset::v1::Item,
     mesos::v1::{
-        CommandInfo, ContainerInfo, ExecutorInfo, FrameworkId, Offer, TaskGroupInfo, TaskId,
-        TaskInfo, TaskState, TaskStatus, executor_info,
+        AgentId, CommandInfo, ContainerInfo, ExecutorInfo, FrameworkId, Offer, TaskGroupInfo,
+        TaskId, TaskInfo, TaskState, TaskStatus, executor_info,
         offer::{Operation, operation},
     },
     placeholder,
     resources::{Need, Resources, parse},
 };
-use marmoset_scheduler::{Counters, Driver, Framework, TaskTimes};
+use marmoset_scheduler::{Counters, Driver, ExecutorTemplate, Framework, TaskTimes};
 
 /// Least time between two REVIVE calls: that of the resident sides on one agent.
 const REVIVE_PAUSE: Duration = Duration::from_millis(10);
@@ -39,12 +39,16 @@ pub(super) enum Kind {
     Command,
     /// LAUNCH_GROUP of one task: one default executor for each group.
     Group,
+    /// LAUNCH with an executor of ours that runs nothing, one on each agent.
+    Null,
 }
 
 /// What is run.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) kind: Kind,
+    /// The one of [`Kind::Null`].
+    pub(super) executor: Option<ExecutorTemplate>,
     pub(super) command: CommandInfo,
     pub(super) container: Option<ContainerInfo>,
     pub(super) need: Need,
@@ -62,6 +66,8 @@ pub(super) struct Builtin {
     launched: u64,
     /// Tasks under way: when they were accepted, and started if they were.
     open: HashMap<TaskId, (Duration, Option<Duration>)>,
+    /// The one of each agent, where all tasks have one.
+    executors: HashMap<AgentId, ExecutorInfo>,
     revived: Option<Instant>,
     /// What came of it.
     pub(super) tasks: Vec<TaskTimes>,
@@ -79,6 +85,7 @@ impl Builtin {
             begun: Instant::now(),
             launched: 0,
             open: HashMap::new(),
+            executors: HashMap::new(),
             revived: None,
             tasks: Vec::new(),
             finished: 0,
@@ -99,18 +106,23 @@ impl Builtin {
             parse(&format!("cpus:{};mem:{}", self.plan.need.cpus, self.plan.need.mem)).ok()?;
         let mut rest = left.clone();
         let number = self.launched;
+        let null = match self.plan.kind {
+            Kind::Null => Some(self.executor(&offer.agent_id, &mut rest)?),
+            Kind::Command | Kind::Group => None,
+        };
         let resources = rest.take_amounts(&need)?.to_proto();
         let task = TaskInfo {
             name: format!("task {number}"),
             task_id: TaskId::from(format!("task-{number}")),
             agent_id: offer.agent_id.clone(),
             resources,
-            command: Some(self.command(number)),
+            command: null.is_none().then(|| self.command(number)),
+            executor: null.clone(),
             container: self.plan.container.clone(),
             ..TaskInfo::default()
         };
         let operation = match self.plan.kind {
-            Kind::Command => Operation {
+            Kind::Command | Kind::Null => Operation {
                 r#type: Some(operation::Type::Launch.into()),
                 launch: Some(operation::Launch { task_infos: vec![task.clone()] }),
                 ..Operation::default()
@@ -135,9 +147,31 @@ impl Builtin {
             }
         };
         *left = rest;
+        if let Some(executor) = null {
+            self.executors.insert(offer.agent_id.clone(), executor);
+        }
         self.launched += 1;
         self.open.insert(task.task_id, (self.begun.elapsed(), None));
         Some(operation)
+    }
+
+    /// The executor that an agent has, or what it is to start, with its share of an offer.
+    fn executor(&self, agent: &AgentId, left: &mut Resources) -> Option<ExecutorInfo> {
+        if let Some(known) = self.executors.get(agent) {
+            return Some(known.clone());
+        }
+        let template = self.plan.executor.clone()?;
+        let share =
+            parse(&format!("cpus:{};mem:{}", template.need.cpus, template.need.mem)).ok()?;
+        Some(ExecutorInfo {
+            r#type: Some(executor_info::Type::Custom.into()),
+            executor_id: "null".into(),
+            framework_id: self.framework_id.clone(),
+            command: Some(template.command),
+            container: template.container,
+            resources: left.take_amounts(&share)?.to_proto(),
+            ..ExecutorInfo::default()
+        })
     }
 
     /// As the resident executor would fill its placeholders.
@@ -217,7 +251,7 @@ impl Framework for Builtin {
 #[cfg(test)]
 mod tests {
     use marmoset_proto::{
-        mesos::v1::{AgentId, OfferId, Resource},
+        mesos::v1::{OfferId, Resource},
         resources::Millis,
     };
 
@@ -226,6 +260,7 @@ mod tests {
     fn plan(kind: Kind, count: u64) -> Plan {
         Plan {
             kind,
+            executor: Some(ExecutorTemplate::new(CommandInfo::default())),
             command: CommandInfo { value: Some("true".to_owned()), ..CommandInfo::default() },
             container: None,
             need: Need { cpus: Millis(500), mem: Millis(32_000), ..Need::default() },
@@ -263,6 +298,12 @@ mod tests {
         let mut framework = Builtin::new(plan(Kind::Group, 10));
         framework.offers(vec![offer(2.1)], &mut driver);
         assert_eq!(framework.open.len(), 3);
+        // One for all of them takes it once.
+        let mut framework = Builtin::new(plan(Kind::Null, 10));
+        framework.offers(vec![offer(2.1)], &mut driver);
+        assert_eq!(framework.open.len(), 4);
+        framework.offers(vec![offer(1.0)], &mut driver);
+        assert_eq!(framework.open.len(), 6);
     }
 
     #[test]

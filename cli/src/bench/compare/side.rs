@@ -31,7 +31,7 @@ pub(super) enum Way {
     Single,
     /// The resident executor, batches.
     Batches,
-    /// One of Mesos' own.
+    /// One of Mesos' own, or none at all.
     Builtin(Kind),
 }
 
@@ -97,6 +97,14 @@ pub(super) const GROUP: Side = Side {
     name: "built-in default executor",
     given: "one task group of one task for each command, hence one default executor for each",
     way: Way::Builtin(Kind::Group),
+    place: Place::Process,
+};
+/// What the cluster itself carries.
+pub(super) const NULL: Side = Side {
+    id: "null",
+    name: "null executor, --batch 1",
+    given: "one Mesos task for each command, answered at once by an executor that runs nothing",
+    way: Way::Builtin(Kind::Null),
     place: Place::Process,
 };
 /// Those in containers.
@@ -286,6 +294,7 @@ async fn builtin(
 ) -> anyhow::Result<Round> {
     let mut framework = Builtin::new(Plan {
         kind,
+        executor: site.null.clone(),
         command: command(side.place, work),
         container: container(side.place, work),
         need: work.need,

@@ -30,7 +30,7 @@ use bollard::{
 };
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::OnceCell,
+    sync::{OnceCell, Semaphore},
     time::{sleep, timeout},
 };
 
@@ -47,6 +47,9 @@ pub(crate) const SOCKET: &str = "/var/run/docker.sock";
 const CONFLICTS_MAX: usize = 30;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(500);
 
+/// Commands that run in containers at a time, for all of their probes.
+const EXECUTIONS_MAX: usize = 16;
+
 /// A Docker engine.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine(Arc<Inner>);
@@ -57,6 +60,8 @@ struct Inner {
     /// Longest time that any call may take.
     limit: Duration,
     client: OnceCell<Docker>,
+    /// Places for commands that are started in containers.
+    executions: Semaphore,
 }
 
 /// Why a call came to nothing.
@@ -154,7 +159,8 @@ pub(crate) struct Inspection {
 impl Engine {
     /// Describes the engine behind a socket; it is connected to when it is first called.
     pub(crate) fn new(socket: PathBuf, limit: Duration) -> Self {
-        Self(Arc::new(Inner { socket, limit, client: OnceCell::new() }))
+        let executions = Semaphore::new(EXECUTIONS_MAX);
+        Self(Arc::new(Inner { socket, limit, client: OnceCell::new(), executions }))
     }
 
     /// Path of its socket.

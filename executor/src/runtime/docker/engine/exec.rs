@@ -26,6 +26,8 @@ impl Engine {
             user,
             ..ExecConfig::default()
         };
+        // Never closed.
+        let _place = self.0.executions.acquire().await;
         let created =
             self.call("exec", async |docker| docker.create_exec(name, options).await).await?;
         let started = self
