@@ -312,7 +312,7 @@ impl Engine {
 
     /// Connects once, and agrees on a version.
     async fn client(&self) -> Result<&Docker, EngineError> {
-        let Inner { socket, limit, client } = &*self.0;
+        let Inner { socket, limit, client, .. } = &*self.0;
         let connect = async {
             let path = socket.to_string_lossy();
             let docker =
