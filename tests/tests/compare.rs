@@ -7,7 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use e2e::{Scene, skip};
+use e2e::{Scene, processes, skip, wait};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Names of the browser in distributions.
@@ -155,6 +156,28 @@ fn wrong_command_lines_are_told() {
             assert!(done.stderr.contains(word), "{arguments:?}: no `{word}` in {}", done.stderr);
         }
     }
+}
+
+#[test]
+fn what_is_interrupted_leaves_the_report_as_it_was() {
+    let scene = Scene::new();
+    let report = scene.path().join("report.html");
+    let interrupted = || {
+        let running = scene.start_marmoset(["bench", "compare", "--", "sleep", "300"]);
+        // Its cluster runs: what can be checked before was checked.
+        wait::until("a command", || {
+            processes::within_running(scene.path(), "sleep").into_iter().next()
+        });
+        running.signal(Signal::SIGINT);
+        let done = running.wait();
+        assert_eq!(done.status.code(), Some(130), "{}", done.stderr);
+        scene.assert_deserted();
+    };
+    interrupted();
+    assert!(!report.exists());
+    std::fs::write(&report, "of yesterday").unwrap();
+    interrupted();
+    assert_eq!(std::fs::read_to_string(&report).unwrap(), "of yesterday");
 }
 
 #[test]

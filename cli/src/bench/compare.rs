@@ -14,7 +14,12 @@ mod document;
 mod side;
 mod table;
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use marmoset_proto::{
@@ -115,7 +120,7 @@ fn check(args: &CompareArgs) -> anyhow::Result<Option<secrecy::SecretString>> {
         return Err(UsageError(text.into()).into());
     }
     // Better now than after five minutes.
-    write(&args.html, "")?;
+    probe(&args.html).map_err(|error| unwritable(&args.html, &error))?;
     match &args.secret_file {
         None => Ok(None),
         Some(path) => Ok(Some(run::input::secret(path)?.0)),
@@ -123,9 +128,23 @@ fn check(args: &CompareArgs) -> anyhow::Result<Option<secrecy::SecretString>> {
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text).map_err(|error| {
-        UsageError(format!("`--html {}` cannot be written: {error}", path.display())).into()
-    })
+    fs::write(path, text).map_err(|error| unwritable(path, &error).into())
+}
+
+/// Finds out whether a file could be written, and leaves everything as it was: what is interrupted
+/// keeps the report of the run before.
+fn probe(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            OpenOptions::new().append(true).open(path).map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> UsageError {
+    UsageError(format!("`--html {}` cannot be written: {error}", path.display()))
 }
 
 async fn compare(
