@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Commands within `marmoset bench compare`.
-pub(super) const USUAL: NonZeroU64 = NonZeroU64::new(2000).expect("not zero");
+pub(super) const USUAL: NonZeroU64 = NonZeroU64::new(6000).expect("not zero");
 
 /// What is run: nothing can be shorter.
 const PROGRAM: &str = "/bin/true";

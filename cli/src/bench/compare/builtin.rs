@@ -235,7 +235,10 @@ impl Framework for Builtin {
         self.end(status, accepted, started);
         if self.tasks.len() as u64 == self.plan.count {
             driver.finish();
-        } else if self.room() > 0 && self.revived.is_none_or(|at| at.elapsed() >= REVIVE_PAUSE) {
+        } else if self.room() > 0
+            && (self.open.is_empty() || self.revived.is_none_or(|at| at.elapsed() >= REVIVE_PAUSE))
+        {
+            // When nothing runs, no other update would come after the pause.
             self.revived = Some(Instant::now());
             self.counters.revives += 1;
             driver.revive();

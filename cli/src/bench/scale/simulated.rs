@@ -80,8 +80,9 @@ fn register(number: u32, master: &mpsc::UnboundedSender<ToMaster>) -> anyhow::Re
         resources: resources::parse(RESOURCES).context("a constant")?.to_proto(),
         ..AgentInfo::default()
     };
-    // Nobody asks there for files.
-    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    // Nobody asks there for files. Each has its own, or it would replace the one before it.
+    let first = u32::from(Ipv4Addr::new(127, 1, 0, 0));
+    let addr = SocketAddr::from((Ipv4Addr::from(first.wrapping_add(number)), 1));
     master.send(ToMaster::Register { info, addr, link }).ok().context("the master has ended")?;
     let agent = Agent { master: master.clone(), id: None, executors: BTreeMap::new(), updates: 0 };
     // Ends when the master drops its side of the link.
