@@ -37,7 +37,11 @@ use crate::{
 };
 
 /// Commands within `marmoset bench compare`.
-pub(super) const USUAL: NonZeroU64 = NonZeroU64::new(6000).expect("not zero");
+pub(super) const USUAL: NonZeroU64 = NonZeroU64::new(10_000).expect("not zero");
+
+/// What each command holds: what `marmoset run` gives it by default.
+const NEED: Need =
+    Need { cpus: Millis(100), mem: Millis(16_000), disk: Millis(0), gpus: Millis(0), ports: 0 };
 
 /// What is run: nothing can be shorter.
 const PROGRAM: &str = "/bin/true";
@@ -155,7 +159,7 @@ async fn ours(
         ..CommandInfo::default()
     };
     let spec = JobSpec {
-        need: Need { cpus: Millis(1000), mem: Millis(16_000), ..Need::default() },
+        need: NEED,
         output,
         ..JobSpec::new("true", command, Items::Array { count: count.get() })
     };
