@@ -38,7 +38,9 @@ pub(super) fn heading(doc: &Value) -> String {
     );
     let verdicts: Vec<String> = present(doc)
         .into_iter()
-        .filter(|(_, side)| side["id"] != "command" && !side["ratio"].is_null())
+        .filter(|(_, side)| !side["ratio"].is_null())
+        // What they are compared with, and what runs nothing.
+        .filter(|(_, side)| side["id"] != "command" && side["id"] != "null")
         .map(|(index, side)| {
             let ratio = estimate(doc, &format!("/sides/{index}/ratio"));
             format!("{}: <strong>× {ratio}</strong>", escape(&name(side)))
