@@ -227,7 +227,7 @@ impl Default for Timing {
             launch_timeout: Duration::from_secs(90),
             kill_backoff: Duration::from_secs(5),
             kill_backoff_max: Duration::from_secs(60),
-            revive_interval: Duration::from_millis(10),
+            revive_interval: Duration::from_millis(7),
             revive_interval_per_agent: Duration::from_millis(1),
             revive_delay: Duration::from_millis(50),
             refuse_small: Duration::from_secs(5),

@@ -27,7 +27,7 @@ use marmoset_proto::{
 use marmoset_scheduler::{Counters, Driver, ExecutorTemplate, Framework, TaskTimes};
 
 /// Least time between two REVIVE calls: that of the resident sides on one agent.
-const REVIVE_PAUSE: Duration = Duration::from_millis(10);
+const REVIVE_PAUSE: Duration = Duration::from_millis(7);
 
 /// What the executor of a group holds itself; Mesos asks for 0.01 cpus and 32 MB at least.
 const GROUP_EXECUTOR: &str = "cpus:0.1;mem:32";
