@@ -153,9 +153,12 @@ fn failures_are_told_in_the_words_of_mesos_docker_executor() {
     assert!(text.starts_with("Failed to run docker container: "), "{text}");
     assert!(text.contains("127.0.0.1:9"), "{text}");
 
-    // Its first process, and another one.
+    // Its first process, and another one. The engine begins to watch the memory of a container a
+    // moment after its start: what is killed before, it does not know the reason of.
     let hog = "dd if=/dev/zero of=/dev/null bs=200M count=1";
-    for (script, code) in [(format!("exec {hog}"), 137), (format!("{hog}; exit 9"), 9)] {
+    for (script, code) in
+        [(format!("sleep 1; exec {hog}"), 137), (format!("sleep 1; {hog}; exit 9"), 9)]
+    {
         let done = dock.run(IMAGE, &["--mem", "32", "--shell", "--", &script]);
         let group = done.failure();
         let text = group["message"].as_str().unwrap();
